@@ -1,0 +1,1 @@
+"""What the hardware can do, each figure with its source."""

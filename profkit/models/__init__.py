@@ -1,0 +1,1 @@
+"""Model shapes, and builders of random-weight models."""

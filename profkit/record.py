@@ -1,0 +1,188 @@
+"""The record: the tables that one profile consists of, with their columns and units.
+
+Times are int64 nanoseconds since the record's start, on one clock. Sizes are bytes, power watts,
+energy joules. What was not measured is null, never zero.
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from profkit.errors import RecordError
+
+SCHEMA_VERSION: Final = 1
+
+HOST: Final = -1
+"""`device` of an event that ran on the host."""
+
+
+class EventKind(enum.StrEnum):
+    """What a row of `events` is."""
+
+    OP = "op"  # a host operator, aten:: or custom
+    ANNOTATION = "annotation"  # record_function, profkit.region
+    PYTHON = "python"  # a Python frame, with stacks=True
+    RUNTIME = "runtime"  # a call of the CUDA runtime or driver
+    KERNEL = "kernel"
+    MEMCPY = "memcpy"
+    MEMSET = "memset"
+    OVERHEAD = "overhead"  # the profiler's own work, as it reports it
+
+
+GPU_WORK: Final = (EventKind.KERNEL, EventKind.MEMCPY, EventKind.MEMSET)
+"""Kinds that keep a GPU busy."""
+
+
+class Phase(enum.StrEnum):
+    """What a forward pass did for its sequences."""
+
+    PREFILL = "prefill"  # read the prompt, or a chunk of it
+    DECODE = "decode"  # one more token per sequence
+
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_LABEL = pa.dictionary(pa.int8(), pa.string())
+_DIM3 = pa.list_(pa.int32(), 3)
+
+
+def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns])
+
+
+EVENTS: Final = _schema(
+    ("start", pa.int64()),
+    ("duration", pa.int64()),
+    ("name", _NAME),
+    ("kind", _LABEL),  # EventKind
+    ("device", pa.int16()),  # HOST or the GPU's index as torch counts
+    ("lane", pa.int64()),  # stream of a GPU event, thread of a host event
+    ("correlation", pa.int64()),  # joins a GPU event to the runtime call that launched it; -1: none
+    ("op", pa.int32()),  # row of the host operator that launched it; -1: none known
+    ("step", pa.int32()),  # row of `steps`; -1: outside every step
+    ("rank", pa.int16()),
+)
+KERNELS: Final = _schema(
+    ("event", pa.int32()),  # row of `events`
+    ("grid", _DIM3),
+    ("block", _DIM3),
+    ("registers", pa.int32()),  # per thread
+    ("shared_memory", pa.int64()),  # per block
+    ("bytes", pa.int64()),  # moved, of copies and sets
+    ("graph_node", pa.int64()),  # node of the CUDA graph that replayed it
+)
+TELEMETRY: Final = _schema(
+    ("time", pa.int64()),
+    ("device", pa.int16()),
+    ("metric", _LABEL),
+    ("value", pa.float64()),
+)
+STEPS: Final = _schema(
+    ("start", pa.int64()),  # host enters the forward
+    ("end", pa.int64()),  # its last work is done: on the GPU where there is one, else on the host
+    ("host_duration", pa.int64()),
+    ("device_duration", pa.int64()),  # between two events on the model's stream
+    ("phase", _LABEL),  # Phase
+    ("batch", pa.int32()),
+    ("query_tokens", pa.int32()),  # per sequence, in this step, padding included
+    ("context_tokens", pa.int32()),  # per sequence, in the cache before this step
+    ("tokens_out", pa.int32()),  # over the batch
+    ("generation", pa.int32()),  # counts generate calls, or prompts where there is no such call
+)
+KV: Final = _schema(
+    ("step", pa.int32()),
+    ("layer_kind", _LABEL),
+    ("logical_bytes", pa.int64()),
+    ("storage_bytes", pa.int64()),
+    ("tokens", pa.int64()),
+    ("allocated", pa.int64()),
+    ("reserved", pa.int64()),
+)
+REQUESTS: Final = _schema(
+    ("scheduled", pa.int64()),
+    ("sent", pa.int64()),
+    ("first_token", pa.int64()),
+    ("last_token", pa.int64()),
+    ("prompt_tokens", pa.int32()),
+    ("output_tokens", pa.int32()),
+    ("tenant", _NAME),
+    ("error", _NAME),
+)
+SCHEMAS: Final[dict[str, pa.Schema]] = {
+    "events": EVENTS,
+    "kernels": KERNELS,
+    "telemetry": TELEMETRY,
+    "steps": STEPS,
+    "kv": KV,
+    "requests": REQUESTS,
+}
+
+
+class Meta(msgspec.Struct, kw_only=True):
+    """What a record says of itself. Plain data: it is `record.json` in the file."""
+
+    name: str
+    schema_version: int = SCHEMA_VERSION
+    id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex[:12])
+    profkit_version: str = ""
+    created: str = ""  # UTC, ISO 8601
+    started_unix_ns: int = 0  # time 0 of every table
+    wall_ns: int = 0  # of the profiled block, GPU work that it left behind included
+    host_wall_ns: int = 0  # of the profiled block until the host was done
+    unprofiled_wall_ns: list[int] = msgspec.field(default_factory=list)  # one per pass of --repeat
+    profiler_added_ns: int | None = None  # host time that profiling added, estimated in this process
+    peak_memory_bytes: dict[int, int] = msgspec.field(default_factory=dict)  # device: allocator's peak
+    energy_j: dict[int, float] = msgspec.field(default_factory=dict)  # device: the hardware counter's
+    energy_error_j: dict[int, float] = msgspec.field(default_factory=dict)  # device: ± of it
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+    source: str | None = None  # the cell's code
+    error: str | None = None  # what ended the block early
+    environment: dict[str, Any] = msgspec.field(default_factory=dict)
+    warnings: list[str] = msgspec.field(default_factory=list)
+    not_measured: dict[str, str] = msgspec.field(default_factory=dict)  # what: why
+
+
+@dataclass
+class Record:
+    """One profile: metadata and the tables of `SCHEMAS`. Missing tables are empty."""
+
+    meta: Meta
+    events: pa.Table = field(default_factory=EVENTS.empty_table)
+    kernels: pa.Table = field(default_factory=KERNELS.empty_table)
+    telemetry: pa.Table = field(default_factory=TELEMETRY.empty_table)
+    steps: pa.Table = field(default_factory=STEPS.empty_table)
+    kv: pa.Table = field(default_factory=KV.empty_table)
+    requests: pa.Table = field(default_factory=REQUESTS.empty_table)
+
+    def __post_init__(self) -> None:
+        for name in SCHEMAS:
+            setattr(self, name, conform(name, getattr(self, name)))
+
+    @property
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables by name, in the order of `SCHEMAS`."""
+        return {name: getattr(self, name) for name in SCHEMAS}
+
+
+def conform(name: str, table: pa.Table) -> pa.Table:
+    """`table` with the columns, order and types of `SCHEMAS[name]`; further columns are dropped.
+
+    Raises:
+        RecordError: a column is missing or cannot be cast.
+    """
+    schema = SCHEMAS[name]
+    missing = [column for column in schema.names if column not in table.column_names]
+    if missing:
+        raise RecordError(f"table {name!r} has no column {', '.join(missing)}")
+    table = table.select(schema.names)
+    if table.schema.equals(schema):
+        return table
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise RecordError(f"table {name!r} does not fit its schema: {error}") from error

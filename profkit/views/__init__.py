@@ -1,0 +1,1 @@
+"""Renderers: a record's analyses as text, HTML, figures and widgets."""
