@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import uuid
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import pyarrow as pa
@@ -44,6 +44,37 @@ class Phase(enum.StrEnum):
 
     PREFILL = "prefill"  # read the prompt, or a chunk of it
     DECODE = "decode"  # one more token per sequence
+
+
+class Metric(enum.StrEnum):
+    """What a row of `telemetry` reads: the stored name, its label for people, its unit."""
+
+    label: str
+    unit: str
+
+    def __new__(cls, name: str, label: str = "", unit: str = "") -> Self:  # noqa: D102
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.label = label
+        member.unit = unit
+        return member
+
+    POWER = "power_w", "power", "W"
+    GPU_UTILIZATION = "gpu_utilization_percent", "GPU utilization", "%"  # share of time with a kernel
+    SM_CLOCK = "sm_clock_mhz", "SM clock", "MHz"
+    MEMORY_CLOCK = "memory_clock_mhz", "memory clock", "MHz"
+    TEMPERATURE = "temperature_c", "temperature", "°C"
+    MEMORY_USED = "memory_used_bytes", "memory used", "bytes"  # by every process on the GPU
+    CLOCK_EVENT_REASONS = "clock_event_reasons", "clock event reasons", ""  # NVML's bit mask
+    # Hardware counters of Hopper and newer, over the 100 ms or more before `time`:
+    SM_ACTIVE = "sm_active_percent", "SMs active", "%"
+    SM_OCCUPANCY = "sm_occupancy_percent", "SM occupancy", "%"
+    TENSOR_ACTIVE = "tensor_active_percent", "tensor cores active", "%"
+    DRAM_ACTIVE = "dram_active_percent", "memory bandwidth used", "%"
+    PCIE_TX = "pcie_tx_bytes_per_s", "PCIe sent", "bytes/s"
+    PCIE_RX = "pcie_rx_bytes_per_s", "PCIe received", "bytes/s"
+    NVLINK_TX = "nvlink_tx_bytes_per_s", "NVLink sent", "bytes/s"
+    NVLINK_RX = "nvlink_rx_bytes_per_s", "NVLink received", "bytes/s"
 
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -83,6 +114,7 @@ TELEMETRY: Final = _schema(
     ("value", pa.float64()),
 )
 STEPS: Final = _schema(
+    ("sent", pa.int64()),  # start of the generate call it belongs to, else of its generation's first step
     ("start", pa.int64()),  # host enters the forward
     ("end", pa.int64()),  # its last work is done: on the GPU where there is one, else on the host
     ("host_duration", pa.int64()),
@@ -91,7 +123,7 @@ STEPS: Final = _schema(
     ("batch", pa.int32()),
     ("query_tokens", pa.int32()),  # per sequence, in this step, padding included
     ("context_tokens", pa.int32()),  # per sequence, in the cache before this step
-    ("tokens_out", pa.int32()),  # over the batch
+    ("tokens_out", pa.int32()),  # new tokens over the batch; 0 where the step only read prompt
     ("generation", pa.int32()),  # counts generate calls, or prompts where there is no such call
 )
 KV: Final = _schema(

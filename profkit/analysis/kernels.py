@@ -1,0 +1,148 @@
+"""Which kernels took the time: GPU work by name and by kind, or host operators where there is no GPU."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from profkit.analysis.events import kind_rows, names_and_codes
+from profkit.analysis.idle import traced_gpu
+from profkit.analysis.intervals import Ints
+from profkit.errors import OptionError
+from profkit.record import GPU_WORK, EventKind, Record
+
+
+class WorkKind(enum.StrEnum):
+    """What a kernel or an operator does for the model."""
+
+    ATTENTION = "attention"
+    MATMUL = "matmul"
+    NORM = "norm"
+    ELEMENTWISE = "elementwise"
+    COPY = "copy"
+    COMMUNICATION = "communication"
+    OTHER = "other"
+
+
+_RULES: Final = tuple(
+    (kind, re.compile(pattern, re.IGNORECASE))
+    for kind, pattern in (
+        (WorkKind.COMMUNICATION, r"nccl|c10d|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|rccl|nvshmem"),
+        (WorkKind.ATTENTION, r"flash|fmha|sdpa|attention|attn|mla_|paged_kv|lean_reduction"),
+        (
+            WorkKind.MATMUL,
+            r"gemm|gemv|nvjet|cutlass|cublas|splitk|matmul|\bmm\b|\bbmm\b|\baddmm\b|\blinear\b|xmma|wgmma"
+            r"|\bbaddbmm\b|_mm\b|_int_mm|marlin|machete",
+        ),
+        (WorkKind.NORM, r"layer_?norm|rms_?norm|group_?norm|batch_?norm|norm_kernel|rmsnorm|_norm\b|rsqrt"),
+        (
+            WorkKind.COPY,
+            r"memcpy|memset|copy|catarray|\bcat\b|\bclone\b|_to_copy|index_select|indexselect|gather|scatter"
+            r"|embedding|index_put|index_kernel|fill|transpose|contiguous|\bstack\b|repeat",
+        ),
+        (
+            WorkKind.ELEMENTWISE,
+            r"elementwise|\badd_?\b|\bmul_?\b|\bsub_?\b|\bdiv_?\b|silu|gelu|relu"
+            r"|sigmoid|tanh|\bexp\b|\bpow\b|\bneg\b|\bcos\b|\bsin\b|\bwhere\b|softmax|pointwise|rotary|rope|swiglu",
+        ),
+    )
+)
+"""Tried in this order, the first hit counts: a fused kernel is named after its dearest part."""
+
+By = Literal["name", "kind", "op"]
+
+
+_INDUCTOR: Final = re.compile(r"^triton_(poi|per|red)_fused")
+"""torch.compile's pointwise and reduction kernels. They list every operator that was fused into or next
+to them, matmuls and attention among them, which they do not do."""
+
+
+def work_kind(name: str) -> WorkKind:
+    """The kind of a kernel or operator by its name."""
+    if _INDUCTOR.match(name):
+        return WorkKind.NORM if "rsqrt" in name or "norm" in name else WorkKind.ELEMENTWISE
+    for kind, pattern in _RULES:
+        if pattern.search(name):
+            return kind
+    return WorkKind.OTHER
+
+
+def kernels(record: Record, by: By = "name") -> pd.DataFrame:
+    """GPU work grouped `by` kernel name, kind of work, or launching operator; longest first.
+
+    Columns: name, kind, count, total_ns, mean_ns, min_ns, max_ns, share (of all GPU work; streams that
+    overlap count each). Without GPU work in the record, host operators by self time: duration less that
+    of the operators called inside. `frame.attrs["where"]` is "gpu" or "host".
+    """
+    if by not in ("name", "kind", "op"):
+        raise OptionError(f"kernels(by={by!r}): by is 'name', 'kind' or 'op'")
+    gpu = traced_gpu(record)
+    if gpu:
+        rows = kind_rows(record.events, *GPU_WORK)
+        time = record.events["duration"].to_numpy()[rows]
+    else:
+        rows = kind_rows(record.events, EventKind.OP)
+        time = self_time(record.events, rows)
+    frame = _group(record.events, rows, time, by)
+    frame.attrs["where"] = "gpu" if gpu else "host"
+    return frame
+
+
+def self_time(events: pa.Table, rows: Ints) -> Ints:
+    """Time of each host event less that of the events directly inside it on the same thread, ns.
+
+    `rows` are in order of start; an event that starts with its parent comes after it.
+    """
+    start = events["start"].to_numpy()[rows]
+    duration = events["duration"].to_numpy()[rows]
+    lane = events["lane"].to_numpy()[rows]
+    own = duration.copy()
+    order = np.lexsort((-duration, start, lane))
+    open_: list[tuple[int, int]] = []  # (end, index) of the events around the current one
+    thread = None
+    for i in order.tolist():
+        at, length = int(start[i]), int(duration[i])
+        if lane[i] != thread:
+            open_, thread = [], lane[i]
+        while open_ and open_[-1][0] <= at:
+            open_.pop()
+        if open_:
+            # A child that outlives its parent (clock jitter) takes no more than the parent had left.
+            own[open_[-1][1]] -= min(length, open_[-1][0] - at)
+        open_.append((at + length, i))
+    return np.maximum(own, 0)
+
+
+def _group(events: pa.Table, rows: Ints, time: Ints, by: By) -> pd.DataFrame:
+    columns = ["name", "kind", "count", "total_ns", "mean_ns", "min_ns", "max_ns", "share"]
+    if not len(rows):
+        return pd.DataFrame(columns=columns)
+    words, code = names_and_codes(events)
+    kind_of_word = np.array([str(work_kind(word)) for word in words])
+    kind = kind_of_word[code[rows]]
+    if by == "op":
+        op = events["op"].to_numpy()[rows]
+        labels = np.array([*words, "(no operator)"], object)
+        label = labels[np.where(op >= 0, code[op], len(words))]
+    else:
+        label = kind if by == "kind" else np.array(words, object)[code[rows]]
+    # A group's kind is that of most of its time: one operator may launch kernels of several kinds.
+    parts = pd.DataFrame({"name": label, "kind": kind, "time": time}).groupby(["name", "kind"], sort=False)["time"]
+    parts = parts.agg(["size", "sum", "min", "max"]).reset_index().sort_values("sum", ascending=False, kind="stable")
+    table = parts.groupby("name", sort=False).agg(
+        kind=("kind", "first"),
+        count=("size", "sum"),
+        total_ns=("sum", "sum"),
+        min_ns=("min", "min"),
+        max_ns=("max", "max"),
+    )
+    table = table.reset_index().sort_values(["total_ns", "name"], ascending=[False, True], ignore_index=True)
+    whole = table["total_ns"].sum()
+    table["mean_ns"] = table["total_ns"] / table["count"]
+    table["share"] = table["total_ns"] / whole if whole else np.nan
+    return table[columns]

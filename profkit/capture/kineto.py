@@ -1,0 +1,322 @@
+"""torch.profiler, from start to columns: raw Kineto rows, never FunctionEvents or JSON files.
+
+A profile's Python objects per event are what makes `key_averages()` take tens of seconds. Here each
+accessor is mapped over the raw rows once, and only over the rows that need it.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from profkit.analysis.events import CODE, GPU_CODES, Attributes, Ints, RawEvents
+from profkit.capture.clock import Clock
+from profkit.errors import ProfilerBusyError
+from profkit.record import HOST, EventKind
+
+_KIND_OF_ACTIVITY: Final = {
+    "cpu_op": EventKind.OP,
+    "user_annotation": EventKind.ANNOTATION,
+    "python_function": EventKind.PYTHON,
+    "cuda_runtime": EventKind.RUNTIME,
+    "cuda_driver": EventKind.RUNTIME,
+    "kernel": EventKind.KERNEL,
+    "gpu_memcpy": EventKind.MEMCPY,
+    "gpu_memset": EventKind.MEMSET,
+    "overhead": EventKind.OVERHEAD,
+}
+"""Kineto's activity types that a record keeps. The rest repeat these (gpu_user_annotation) or are
+instants without a length (memory)."""
+
+_SKIP: Final = -1
+_RUNTIME_NAME: Final = re.compile(r"cu(da)?[A-Z]")
+_OP_NAME: Final = re.compile(r"[A-Za-z_0-9]+::[A-Za-z_0-9.]+$")
+_PYTHON_NAME: Final = re.compile(r".*\(\d+\): |<built-in |nn\.Module: ")
+_decode_attributes: Final = msgspec.json.Decoder(Attributes).decode
+
+
+class TraceLostError(Exception):
+    """The trace is gone; the message says why."""
+
+
+class Kineto:
+    """One torch.profiler session: operators of all threads, and CUDA activities where there is a GPU."""
+
+    def __init__(
+        self, *, cuda: bool, shapes: bool = False, stacks: bool = False, memory: bool = False
+    ) -> None:
+        self._cuda = cuda
+        self._options = {"record_shapes": shapes, "with_stack": stacks, "profile_memory": memory}
+        self._profiler: Any = None
+
+    def start(self) -> None:
+        """Start recording.
+
+        Raises:
+            ProfilerBusyError: a profiler is running in this process already.
+        """
+        import torch
+        from torch._C._profiler import _ExperimentalConfig
+        from torch.autograd import profiler
+        from torch.profiler import ProfilerActivity, profile
+
+        if profiler._is_profiler_enabled:
+            raise ProfilerBusyError(
+                "torch.profiler is running already in this process, and only one profiler can. Leave its "
+                "`with` block (or call its stop()) first, or profile with --no-trace (trace=False)."
+            )
+        # Rows with attributes of kernels: torch 2.11 only exposes them on request, which costs it a
+        # string per row; torch 2.13 reads them off the activity, and then need not build its own rows.
+        direct = hasattr(torch._C._autograd._ProfilerResult, "trace_activities")
+        config: dict[str, bool] = {"profile_all_threads": True}
+        if not direct:
+            config["expose_kineto_event_metadata"] = self._cuda
+        elif not self._options["with_stack"]:
+            config["trace_only"] = True
+        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._cuda
+        self._profiler = profile(
+            activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
+        )
+        self._profiler.__enter__()
+
+    def stop(self) -> Any:
+        """Stop recording; returns torch's results for `columns`.
+
+        Raises:
+            TraceLostError: another profiler took the trace over while this one ran.
+        """
+        profiler, self._profiler = self._profiler, None
+        stolen = TraceLostError(
+            "The cell ran torch.profiler itself, which ended this trace: its own results are intact, but "
+            "kernels and operators are missing here. Remove one of the two profilers."
+        )
+        try:
+            profiler.__exit__(None, None, None)
+        except RuntimeError as error:
+            if "not running" not in str(error):
+                raise
+            raise stolen from error
+        results = profiler.profiler.kineto_results
+        if results is None or results.trace_start_ns() == 0:
+            raise stolen
+        return results
+
+
+def columns(results: Any, clock: Clock) -> RawEvents:
+    """Raw rows of a stopped profiler as columns in record time."""
+    with _no_garbage_collection():
+        if hasattr(results, "trace_activities"):
+            raw = _from_activities(results.trace_activities())
+        else:
+            raw = _from_events(results.events())
+    raw.start -= clock.start_unix_ns
+    return raw
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Hundreds of thousands of new objects would each bring the collector closer to a full pass."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _ints(accessor: Callable[[Any], int], rows: Sequence[Any]) -> Ints:
+    return np.fromiter(map(accessor, rows), np.int64, len(rows))
+
+
+class _Codes(dict[str, int]):
+    """Numbers for strings, in the order of their first sight."""
+
+    def __missing__(self, key: str) -> int:
+        self[key] = code = len(self)
+        return code
+
+
+def _encode(names: Iterator[str], count: int) -> tuple[npt.NDArray[np.int32], list[str]]:
+    codes = _Codes()
+    encoded = np.fromiter(map(codes.__getitem__, names), np.int32, count)
+    return encoded, list(codes)
+
+
+def _dictionary(codes: npt.NDArray[np.int32], names: list[str]) -> pa.DictionaryArray:
+    # Names of real traces hold lone surrogates and broken bytes now and then.
+    clean = [name.encode("utf-8", "replace").decode() for name in names]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(clean, pa.string()))
+
+
+def _from_activities(rows: list[Any]) -> RawEvents:
+    """torch ≥ 2.13: Kineto's own activities, with their type."""
+    row_type = type(rows[0]) if rows else object
+    codes, types = _encode(map(row_type.type, rows), len(rows))  # type: ignore[attr-defined]
+    kind_of = [CODE[_KIND_OF_ACTIVITY[t]] if t in _KIND_OF_ACTIVITY else _SKIP for t in types]
+    kind = np.array(kind_of, np.int8)[codes] if rows else np.empty(0, np.int8)
+    if (kind == _SKIP).any():
+        rows = [row for row, k in zip(rows, kind, strict=True) if k != _SKIP]
+        kind = kind[kind != _SKIP]
+    get: Any = row_type
+    names = _dictionary(*_encode(map(get.name, rows), len(rows))) if rows else _dictionary(codes, [])
+    if not rows:
+        return _empty(names)
+    gpu = np.isin(kind, GPU_CODES)
+    device = np.full(len(rows), HOST, np.int16)
+    device[gpu] = _ints(get.device_id, _pick(rows, gpu))
+    return _finish(
+        rows,
+        names,
+        kind,
+        device,
+        start=_ints(get.timestamp, rows),
+        duration=_ints(get.duration, rows),
+        lane=_ints(get.resource_id, rows),
+        get=get,
+    )
+
+
+def _from_events(rows: list[Any]) -> RawEvents:
+    """torch 2.11 and 2.12: KinetoEvents, which do not say their type.
+
+    The name tells host operators and runtime calls; the device is asked of the others alone.
+    """
+    if not rows:
+        return _empty(_dictionary(np.empty(0, np.int32), []))
+    get: Any = type(rows[0])
+    codes, words = _encode(map(get.name, rows), len(rows))
+    sure = [_kind_by_name(word) for word in words]
+    kind = np.array(sure, np.int8)[codes]
+    device = np.full(len(rows), HOST, np.int16)
+    lane = _ints(get.start_thread_id, rows)
+    drop = np.zeros(len(rows), bool)
+    for row in np.flatnonzero(kind == _SKIP):
+        event, word = rows[row], words[codes[row]]
+        on_gpu = event.device_type().name != "CPU"
+        if event.is_user_annotation():
+            kind[row] = CODE[EventKind.ANNOTATION]
+            drop[row] = on_gpu
+        elif on_gpu:
+            kind[row] = CODE[_gpu_kind(word)]
+            device[row] = event.device_index()
+            lane[row] = event.device_resource_id()
+        elif event.device_index() < 0:
+            kind[row] = CODE[EventKind.OVERHEAD]
+        elif _PYTHON_NAME.match(word):
+            kind[row] = CODE[EventKind.PYTHON]
+        else:
+            kind[row] = CODE[EventKind.OP]
+            drop[row] = word == "[memory]"
+    gpu = np.isin(kind, GPU_CODES)
+    _name_threads(rows, kind, lane, get)
+    if drop.any():
+        keep = ~drop
+        rows = _pick(rows, keep)
+        codes, kind, device, lane, gpu = codes[keep], kind[keep], device[keep], lane[keep], gpu[keep]
+    raw = _finish(
+        rows,
+        _dictionary(codes, words),
+        kind,
+        device,
+        start=_ints(get.start_ns, rows),
+        duration=_ints(get.duration_ns, rows),
+        lane=lane,
+        get=get,
+    )
+    loose = (kind == CODE[EventKind.RUNTIME]) & (raw.link == 0)
+    lane[loose] = _ints(get.device_resource_id, _pick(rows, loose))
+    return raw
+
+
+def _kind_by_name(name: str) -> int:
+    if _RUNTIME_NAME.match(name):
+        return CODE[EventKind.RUNTIME]
+    return CODE[EventKind.OP] if _OP_NAME.match(name) else _SKIP
+
+
+def _gpu_kind(name: str) -> EventKind:
+    if name.startswith("Memcpy"):
+        return EventKind.MEMCPY
+    return EventKind.MEMSET if name.startswith("Memset") else EventKind.KERNEL
+
+
+def _name_threads(rows: list[Any], kind: npt.NDArray[np.int8], lane: Ints, get: Any) -> None:
+    """Replace the profiler's own thread numbers in `lane` by the system's, seen on one operator each.
+
+    Runtime calls carry a thread id that goes stale when a thread's handle is used again; where there is
+    an operator around them, its thread is the right one.
+    """
+    host = ~np.isin(kind, GPU_CODES)
+    from_op = (kind == CODE[EventKind.OP]) | (kind == CODE[EventKind.ANNOTATION])
+    numbers, first = np.unique(lane[from_op], return_index=True)
+    sample = np.flatnonzero(from_op)[first]
+    system = {int(n): int(get.device_resource_id(rows[at])) for n, at in zip(numbers, sample, strict=True)}
+    for number in np.unique(lane[host]):
+        if int(number) in system:
+            lane[host & (lane == number)] = system[int(number)]
+
+
+def _finish(
+    rows: list[Any],
+    names: pa.DictionaryArray,
+    kind: npt.NDArray[np.int8],
+    device: npt.NDArray[np.int16],
+    start: Ints,
+    duration: Ints,
+    lane: Ints,
+    get: Any,
+) -> RawEvents:
+    """The columns that both paths read the same way: ids, links, attributes of GPU work."""
+    gpu = np.isin(kind, GPU_CODES)
+    launched = gpu | (kind == CODE[EventKind.RUNTIME])
+    own = (kind == CODE[EventKind.OP]) | (kind == CODE[EventKind.ANNOTATION])
+    ids = _ints(get.correlation_id, rows)
+    link = np.zeros(len(rows), np.int64)
+    link[launched] = _ints(get.linked_correlation_id, _pick(rows, launched))
+    attribute_rows = np.flatnonzero(gpu)
+    return RawEvents(
+        names=names,
+        start=start,
+        duration=duration,
+        kind=kind,
+        device=device,
+        lane=lane,
+        correlation=np.where(launched, ids, -1),
+        op_id=np.where(own, ids, 0),
+        link=link,
+        attribute_rows=attribute_rows,
+        attributes=[_attributes(text) for text in map(get.metadata_json, _pick(rows, gpu))],
+    )
+
+
+def _attributes(text: str | None) -> Attributes | None:
+    """Kineto's fragment `"key": value, …` as a struct."""
+    return _decode_attributes("{" + text + "}") if text else None
+
+
+def _pick(rows: list[Any], mask: npt.NDArray[np.bool_]) -> list[Any]:
+    return [rows[at] for at in np.flatnonzero(mask).tolist()]
+
+
+def _empty(names: pa.DictionaryArray) -> RawEvents:
+    none = np.empty(0, np.int64)
+    return RawEvents(
+        names=names,
+        start=none.copy(),
+        duration=none,
+        kind=np.empty(0, np.int8),
+        device=np.empty(0, np.int16),
+        lane=none,
+        correlation=none,
+        op_id=none,
+        link=none,
+    )
