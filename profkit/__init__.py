@@ -1,3 +1,55 @@
 """profkit: Jupyter-first profiling for LLM inference on GPUs."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "profile": "run",
+    "load": "run",
+    "last": "run",
+    "Run": "run",
+    "step": "capture.session",
+    "region": "capture.session",
+    "ProfkitError": "errors",
+}
+"""Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
+
+__all__ = [*_HOMES, "load_ipython_extension", "unload_ipython_extension"]
+
+if TYPE_CHECKING:
+    from profkit.capture.session import region as region
+    from profkit.capture.session import step as step
+    from profkit.errors import ProfkitError as ProfkitError
+    from profkit.run import Run as Run
+    from profkit.run import load as load
+    from profkit.run import profile as profile
+
+    last: Run | None
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'profkit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"profkit.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext profkit`: register the magics."""
+    from profkit.magics import register
+
+    register(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext profkit`: take the magics and their hooks out again."""
+    from profkit.magics import unregister
+
+    unregister(shell)

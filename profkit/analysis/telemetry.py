@@ -66,7 +66,7 @@ def power(record: Record, device: int) -> Power | None:
 
 
 def mean_power_w(record: Record) -> float | None:
-    """Mean power of all GPUs together while the block ran, W; None where one that was read has too few samples."""
+    """Mean power of all GPUs together while the block ran; None where one of them has too few samples."""
     powers = [power(record, device) for device in _devices(record, Metric.POWER)]
     known = [found.mean_w for found in powers if found is not None]
     return sum(known) if known and len(known) == len(powers) else None

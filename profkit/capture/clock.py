@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Final
@@ -53,3 +54,24 @@ class Clock:
             f"The system clock moved by {drift / 1e6:+.1f} ms during the profile: "
             "profiler events and steps may be shifted against each other by as much."
         )
+
+
+class Stopwatch:
+    """Wall time of a block, GPU work that it left behind included."""
+
+    def __init__(self) -> None:
+        synchronize()
+        self._began = time.perf_counter_ns()
+
+    def stop(self) -> int:
+        """Time since the watch was made, ns."""
+        synchronize()
+        return time.perf_counter_ns() - self._began
+
+
+def synchronize() -> None:
+    """Wait until every GPU that this process uses has done its work."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)

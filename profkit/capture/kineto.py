@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from profkit.analysis.events import CODE, GPU_CODES, Attributes, Ints, RawEvents
-from profkit.capture.clock import Clock
 from profkit.errors import ProfilerBusyError
 from profkit.record import HOST, EventKind
 
@@ -110,14 +109,14 @@ class Kineto:
         return results
 
 
-def columns(results: Any, clock: Clock) -> RawEvents:
-    """Raw rows of a stopped profiler as columns in record time."""
+def columns(results: Any, start_unix_ns: int) -> RawEvents:
+    """Raw rows of a stopped profiler as columns, in ns since `start_unix_ns`."""
     with _no_garbage_collection():
         if hasattr(results, "trace_activities"):
             raw = _from_activities(results.trace_activities())
         else:
             raw = _from_events(results.events())
-    raw.start -= clock.start_unix_ns
+    raw.start -= start_unix_ns
     return raw
 
 

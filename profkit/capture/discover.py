@@ -1,0 +1,121 @@
+"""Which models does a piece of code use: nn.Modules that it names, or that functions it names use."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_DEPTH: Final = 3
+"""How many calls deep functions of the user are followed: cell → run() → decode() → model."""
+_MAX_ATTRIBUTES: Final = 200
+"""An object with more attributes is a container of data, not a pipeline around a model."""
+
+
+def modules_in(code: str, namespace: Mapping[str, Any]) -> list[Any]:
+    """The nn.Modules that `code` refers to, in order of first sight, each once.
+
+    Found are: names (`model`), attributes (`pipe.model`), objects that hold a module (`pipe`), and the
+    globals, closures and owners of functions that the code names. Nothing is executed: attributes are
+    looked up in instance dictionaries, so no property runs.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return []
+    found: dict[int, Any] = {}
+    for value in _referenced(tree, namespace):
+        for module in _modules_of(value, torch.nn.Module, _DEPTH, set()):
+            found.setdefault(id(module), module)
+    return list(found.values())
+
+
+def _referenced(tree: ast.AST, namespace: Mapping[str, Any]) -> Iterator[Any]:
+    """Values of the names and attribute chains in the code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            value = _resolve(node, namespace)
+            if value is not None:
+                yield value
+
+
+def _resolve(node: ast.AST, namespace: Mapping[str, Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return namespace.get(node.id)
+    if isinstance(node, ast.Attribute):
+        return _attribute(_resolve(node.value, namespace), node.attr)
+    return None
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    own = _dict(owner)
+    return own[name] if name in own else own.get("_modules", {}).get(name)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """The instance dictionary, read without running the object's own code."""
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except (AttributeError, TypeError):
+        return {}
+    return own if isinstance(own, dict) else {}
+
+
+def _modules_of(value: Any, module_type: type, depth: int, seen: set[int]) -> Iterator[Any]:
+    if depth < 0 or id(value) in seen or isinstance(value, type | types.ModuleType):
+        return
+    seen.add(id(value))
+    if isinstance(value, module_type):
+        yield value
+    elif isinstance(value, functools.partial):
+        for part in (value.func, *value.args, *value.keywords.values()):
+            yield from _modules_of(part, module_type, depth, seen)
+    elif isinstance(value, types.MethodType):
+        yield from _modules_of(value.__self__, module_type, depth, seen)
+        yield from _modules_of(value.__func__, module_type, depth, seen)
+    elif isinstance(value, types.FunctionType):
+        if _is_library(value):
+            return
+        wrapped = getattr(value, "__wrapped__", None)
+        parts = [value.__globals__.get(name) for name in value.__code__.co_names]
+        parts += [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        parts += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), wrapped]
+        for part in parts:
+            yield from _modules_of(part, module_type, depth - 1, seen)
+    else:
+        own = _dict(value)
+        if 0 < len(own) <= _MAX_ATTRIBUTES:
+            yield from (part for part in own.values() if isinstance(part, module_type))
+
+
+def _is_library(function: types.FunctionType) -> bool:
+    """Functions of installed packages are not followed: their globals are not the user's."""
+    return "site-packages" in function.__code__.co_filename or function.__module__ in sys.stdlib_module_names
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 - reading it is the test
+    except ValueError:
+        return False
+    return True
+
+
+def modules_of_frame(frame: types.FrameType) -> list[Any]:
+    """The nn.Modules that the code running in `frame` names, by its local and global variables."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    found: dict[int, Any] = {}
+    names = (*frame.f_code.co_names, *frame.f_code.co_varnames, *frame.f_code.co_freevars)
+    namespace = {**frame.f_globals, **frame.f_locals}
+    for value in (namespace.get(name) for name in names):
+        for module in _modules_of(value, torch.nn.Module, _DEPTH, set()):
+            found.setdefault(id(module), module)
+    return list(found.values())

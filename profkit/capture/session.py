@@ -1,0 +1,310 @@
+"""One profile from start to record: what is switched on, in which order, and how all is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import profkit
+from profkit.analysis.events import assemble
+from profkit.capture.clock import Clock, synchronize
+from profkit.capture.environment import environment
+from profkit.capture.forward import ForwardWatcher
+from profkit.capture.kineto import Kineto, TraceLostError, columns
+from profkit.capture.nvml import ReadingError, torch_gpus
+from profkit.capture.overhead import Overhead
+from profkit.capture.redact import redact
+from profkit.capture.steps import Step, StepRecorder
+from profkit.capture.telemetry import Telemetry
+from profkit.errors import OptionError, ProfilerBusyError
+from profkit.record import EVENTS, Meta, Phase, Record
+
+_active: Session | None = None
+_guard: Final = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a profile records.
+
+    Attributes:
+        trace: kernels and operators through torch.profiler. Without it telemetry, steps and CUDA-event
+            times remain: the light mode for production-like runs.
+        shapes: operators' input shapes.
+        stacks: Python stacks of operators.
+        memory: the allocator's events.
+        telemetry_hz: readings of each GPU per second, above 0 and at most 500.
+    """
+
+    trace: bool = True
+    shapes: bool = False
+    stacks: bool = False
+    memory: bool = False
+    telemetry_hz: float = 20.0
+
+    def __post_init__(self) -> None:
+        wanted = [name for name in ("shapes", "stacks", "memory") if getattr(self, name)]
+        if wanted and not self.trace:
+            raise OptionError(f"{', '.join(wanted)} need the trace: leave out --no-trace (trace=False)")
+
+
+class Session:
+    """A profile of the block between `start` and `stop`. One runs at a time in a process."""
+
+    def __init__(self, name: str, options: Options, modules: Sequence[Any] = (), source: str | None = None) -> None:
+        self._name, self._options, self._source = name, options, source
+        self._modules = list(modules)
+        self._clock = Clock()
+        self._undo = contextlib.ExitStack()
+        self._warnings: list[str] = []
+        self._missing: dict[str, str] = {}
+        self.unprofiled_wall_ns: list[int] = []
+
+    def start(self) -> None:
+        """Switch everything on; the block begins when this returns.
+
+        Raises:
+            ProfilerBusyError: a profile, or torch.profiler, is running already.
+        """
+        global _active  # noqa: PLW0603 - one profiler per process is what torch and CUPTI allow
+        with _guard:
+            if _active is not None:
+                raise ProfilerBusyError(
+                    f"profile {_active._name!r} is running already, and only one can: "
+                    "end it first, or leave out the inner one"
+                )
+            _active = self
+        self._undo.callback(_release)
+        try:
+            self._switch_on()
+        except BaseException:
+            self._undo.close()
+            raise
+
+    def _switch_on(self) -> None:
+        self._devices = self._find_gpus()
+        self._telemetry = Telemetry(self._clock, hz=self._options.telemetry_hz)
+        self._steps = StepRecorder(self._clock)
+        self._forward = ForwardWatcher(self._steps, self._clock)
+        self._kineto: Kineto | None = None
+        self._overhead = Overhead(self._devices[0] if self._devices else None)
+        if self._options.trace:
+            self._overhead.before()
+            kineto = Kineto(
+                cuda=bool(self._devices),
+                shapes=self._options.shapes,
+                stacks=self._options.stacks,
+                memory=self._options.memory,
+            )
+            kineto.start()
+            self._kineto = kineto
+            self._undo.callback(self._drop_trace)
+            self._overhead.under()
+        self._undo.callback(self._forward.detach)
+        self._forward.attach(self._modules)
+        self._telemetry.start()
+        self._undo.callback(self._drop_telemetry)
+        self._telemetry_runs = True
+        synchronize()
+        self._reset_peaks()
+        self._begin_ns = self._clock.now()
+
+    def stop(self, error: BaseException | None = None) -> Record:
+        """Switch everything off and build the record; `error` is what ended the block early."""
+        host_end = self._clock.now()
+        synchronize()
+        end = self._clock.now()
+        try:
+            peaks = self._peaks()
+            readings = self._telemetry.stop()
+            self._telemetry_runs = False
+            self._forward.detach()
+            results = self._stop_trace()
+            if drift := self._clock.drift_warning():
+                self._warnings.append(drift)
+        finally:
+            self._undo.close()
+        begin = self._begin_ns
+        steps = _shift(self._steps.table(), begin, "sent", "start", "end")
+        self._note_steps(steps)
+        self._missing |= readings.not_measured
+        meta = Meta(
+            name=self._name,
+            profkit_version=profkit.__version__,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            started_unix_ns=self._clock.start_unix_ns + begin,
+            wall_ns=end - begin,
+            host_wall_ns=host_end - begin,
+            unprofiled_wall_ns=self.unprofiled_wall_ns,
+            peak_memory_bytes=peaks,
+            energy_j=readings.energy_j,
+            energy_error_j=readings.energy_error_j,
+            options=asdict(self._options),
+            source=redact(self._source) if self._source is not None else None,
+            error=f"{type(error).__name__}: {error}" if error is not None else None,
+            environment=environment(),
+        )
+        events, kernels = EVENTS.empty_table(), None
+        if results is not None:
+            raw = columns(results, self._clock.start_unix_ns + begin)
+            events, kernels, losses = assemble(raw, meta.wall_ns, steps)
+            self._warnings += losses.warnings()
+            meta.profiler_added_ns = self._overhead.added_ns(events)
+        meta.warnings = self._warnings + readings.warnings
+        meta.not_measured = self._missing
+        tables = {"events": events, "steps": steps, "telemetry": _shift(readings.table, begin, "time")}
+        return Record(meta, **tables) if kernels is None else Record(meta, kernels=kernels, **tables)
+
+    @contextlib.contextmanager
+    def step(self, step: Step, device: int | None) -> Iterator[None]:
+        """A step that an engine declares by itself."""
+        if device is not None:
+            self._steps.prepare(device)
+        self._steps.open(step, device)
+        try:
+            yield
+        finally:
+            self._steps.close(step, device)
+
+    def _find_gpus(self) -> list[int]:
+        try:
+            return list(range(len(torch_gpus())))
+        except ReadingError as reason:
+            for what in ("gpu_busy", "peak_memory", "energy"):
+                self._missing[what] = str(reason)
+            return []
+
+    def _reset_peaks(self) -> None:
+        import torch
+
+        for device in self._devices:
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def _peaks(self) -> dict[int, int]:
+        import torch
+
+        peaks = {device: torch.cuda.max_memory_allocated(device) for device in self._devices}
+        return {device: peak for device, peak in peaks.items() if peak}
+
+    def _stop_trace(self) -> Any:
+        if self._kineto is None:
+            for what in ("gpu_busy", "kernels"):
+                self._missing.setdefault(what, "profiled with --no-trace")
+            return None
+        kineto, self._kineto = self._kineto, None
+        try:
+            return kineto.stop()
+        except TraceLostError as lost:
+            self._warnings.append(str(lost))
+            for what in ("gpu_busy", "kernels"):
+                self._missing[what] = "the trace was taken over by another profiler"
+            return None
+
+    def _note_steps(self, steps: pa.Table) -> None:
+        self._warnings += self._forward.notes
+        if len(steps):
+            return
+        if not self._modules:
+            reason = "the cell names no model (an nn.Module): name it with --model, or mark steps with profkit.step"
+        elif self._forward.other_calls:
+            reason = "the model was called without token ids or embeddings"
+        else:
+            names = ", ".join(sorted({type(module).__name__ for module in self._modules}))
+            reason = (
+                f"no forward pass of {names} was seen: a compiled function or a replayed CUDA graph hides it; "
+                "mark steps with profkit.step"
+            )
+        self._missing["steps"] = reason
+
+    def _drop_trace(self) -> None:
+        """Stop a profiler that a failed start left running."""
+        kineto, self._kineto = self._kineto, None
+        if kineto is not None:
+            with contextlib.suppress(TraceLostError):
+                kineto.stop()
+
+    def _drop_telemetry(self) -> None:
+        if self._telemetry_runs:
+            self._telemetry_runs = False
+            self._telemetry.stop()
+
+
+def active() -> Session | None:
+    """The running session."""
+    return _active
+
+
+@contextlib.contextmanager
+def step(
+    phase: str,
+    batch: int,
+    query_tokens: int = 1,
+    context_tokens: int | None = None,
+    tokens_out: int | None = None,
+    generation: int = 0,
+    device: int | None = None,
+) -> Iterator[None]:
+    """Mark one forward pass of an engine whose steps cannot be found by themselves.
+
+    Outside a profile it does nothing, so it can stay in the engine's loop.
+
+    Args:
+        phase: "prefill" or "decode".
+        batch: sequences in this step.
+        query_tokens: tokens per sequence that this step reads (prefill) or makes (decode: 1).
+        context_tokens: tokens per sequence in the cache before it.
+        tokens_out: new tokens over the batch; by default one per sequence where a decode step is or follows.
+        generation: number of the request or batch that the step belongs to.
+        device: GPU on whose current stream the step runs, to time it there.
+
+    Raises:
+        OptionError: an unknown phase, or a count that cannot be.
+    """
+    if phase not in tuple(Phase):
+        raise OptionError(f"phase is 'prefill' or 'decode', not {phase!r}")
+    for name, value in (("batch", batch), ("query_tokens", query_tokens)):
+        if value < 1:
+            raise OptionError(f"{name} must be at least 1, not {value}")
+    session = _active
+    if session is None:
+        yield
+        return
+    found = Step(0, Phase(phase), batch, query_tokens, context_tokens, tokens_out, generation)
+    with session.step(found, device):
+        yield
+
+
+@contextlib.contextmanager
+def region(name: str) -> Iterator[None]:
+    """A named range: a row in the timeline, and an NVTX range for other tools."""
+    import torch
+
+    nvtx = torch.cuda.is_available()
+    with torch.profiler.record_function(name):
+        if nvtx:
+            torch.cuda.nvtx.range_push(name)
+        try:
+            yield
+        finally:
+            if nvtx:
+                torch.cuda.nvtx.range_pop()
+
+
+def _release() -> None:
+    global _active  # noqa: PLW0603
+    _active = None
+
+
+def _shift(table: pa.Table, by: int, *names: str) -> pa.Table:
+    """The table with these times counted from `by`."""
+    for name in names:
+        at = table.column_names.index(name)
+        table = table.set_column(at, table.schema.field(name), pc.subtract(table[name], pa.scalar(by, pa.int64())))
+    return table

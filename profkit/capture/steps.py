@@ -1,0 +1,158 @@
+"""When did each forward pass run, and on how many tokens: recorded without waiting for the GPU."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from profkit.capture.clock import Clock
+from profkit.record import STEPS, Phase
+
+
+@dataclass
+class Step:
+    """One forward pass as it is recorded. Times in record time, ns; tokens per sequence."""
+
+    start: int
+    phase: Phase
+    batch: int
+    query_tokens: int
+    context_tokens: int | None
+    tokens_out: int | None  # None: to be told from what follows
+    generation: int
+    sent: int | None = None  # start of the generate call
+    host_duration: int = 0
+    marks: tuple[Any, Any] | None = None  # CUDA events before and after
+    in_generate: bool = False
+
+
+class CudaTimer:
+    """Times marks on one GPU's stream in record time, without a wait in between.
+
+    Two anchors tie the GPU's clock to the host's, one at the start and one at the end. Marks are chained
+    from one to the next: CUDA gives distances as a float32 in ms, which is exact enough for short ones.
+    """
+
+    def __init__(self, clock: Clock, device: int) -> None:
+        self._clock, self._device = clock, device
+        self._marks: list[Any] = []
+        self._anchor()
+        self._first_host = self._host_time
+
+    def mark(self) -> Any:
+        """A mark on the current stream."""
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        self._marks.append(event)
+        return event
+
+    def times(self) -> dict[int, int]:
+        """Record time of every mark by its `id`, once the GPU has passed them; waits for the last."""
+        self._anchor()
+        chain, at = [0.0], 0.0
+        for before, after in zip(self._marks, self._marks[1:], strict=False):
+            at += before.elapsed_time(after) * 1e6
+            chain.append(at)
+        scale = (self._host_time - self._first_host) / chain[-1] if chain[-1] > 0 else 1.0
+        return {
+            id(mark): self._first_host + round(at * scale)
+            for mark, at in zip(self._marks, chain, strict=True)
+        }
+
+    def _anchor(self) -> None:
+        mark = self.mark()
+        before = self._clock.now()
+        mark.synchronize()
+        self._host_time = (before + self._clock.now()) // 2
+
+
+class StepRecorder:
+    """Collects the forward passes of one profile, from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._steps: list[Step] = []
+        self._timers: dict[int, CudaTimer] = {}
+        self._generation = -1
+        self._lock = threading.Lock()
+
+    def prepare(self, device: int) -> None:
+        """Ready to time this GPU; waits for its work so far."""
+        if device not in self._timers:
+            self._timers[device] = CudaTimer(self._clock, device)
+
+    def next_generation(self) -> int:
+        """A number for a new generation: a generate call, or a prompt on a fresh cache."""
+        with self._lock:
+            self._generation += 1
+            return self._generation
+
+    def open(self, step: Step, device: int | None) -> Step:
+        """Begin `step`: the last thing before the forward."""
+        timer = self._timers.get(device) if device is not None else None
+        if timer is not None:
+            step.marks = (timer.mark(), None)
+        step.start = self._clock.now()
+        return step
+
+    def close(self, step: Step, device: int | None) -> None:
+        """End `step`: the first thing after the forward."""
+        step.host_duration = self._clock.now() - step.start
+        timer = self._timers.get(device) if device is not None else None
+        if timer is not None and step.marks is not None:
+            step.marks = (step.marks[0], timer.mark())
+        with self._lock:
+            self._steps.append(step)
+
+    def table(self) -> pa.Table:
+        """The table `steps`, in order of start. Waits for the GPU's last mark."""
+        times: dict[int, int] = {}
+        for timer in self._timers.values():
+            times.update(timer.times())
+        steps = sorted(self._steps, key=lambda step: step.start)
+        _count_tokens(steps)
+        first_start: dict[int, int] = {}
+        rows = []
+        for step in steps:
+            host_end = step.start + step.host_duration
+            device = end = None
+            if step.marks is not None and step.marks[1] is not None:
+                device_start, device_end = (times[id(mark)] for mark in step.marks)
+                device, end = device_end - device_start, max(device_end, step.start)
+            rows.append(
+                {
+                    "sent": step.sent if step.sent is not None else first_start.setdefault(step.generation, step.start),
+                    "start": step.start,
+                    "end": end if end is not None else host_end,
+                    "host_duration": step.host_duration,
+                    "device_duration": device,
+                    "phase": str(step.phase),
+                    "batch": step.batch,
+                    "query_tokens": step.query_tokens,
+                    "context_tokens": step.context_tokens,
+                    "tokens_out": step.tokens_out,
+                    "generation": step.generation,
+                }
+            )
+        return pa.Table.from_pylist(rows, schema=STEPS)
+
+
+def _count_tokens(steps: list[Step]) -> None:
+    """Fill `tokens_out` where the step itself could not know it.
+
+    A decode step makes one token of each sequence. A prefill step makes the first ones if it is the last
+    chunk of its prompt: a decode step of the same generation follows, or the generate call ended with it.
+    A prompt that nothing follows was scored, not continued.
+    """
+    following: dict[int, Step] = {}
+    for step in reversed(steps):
+        after = following.get(step.generation)
+        if step.tokens_out is None:
+            continues = after.phase is Phase.DECODE if after is not None else step.in_generate
+            step.tokens_out = step.batch if step.phase is Phase.DECODE or continues else 0
+        following[step.generation] = step

@@ -1,0 +1,170 @@
+"""`%%llmprofile` and `%llmprofile`: profile a cell or a statement and show what took the time."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from typing import Any, Final
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class
+
+from profkit.errors import OptionError, ProfkitError
+from profkit.magics.options import HelpRequestedError, OptionParser, positive
+from profkit.run import Profile, Run
+
+NAME: Final = "llmprofile"
+FOLDER: Final = "profkit-runs"
+"""Records are saved here, beside the notebook."""
+
+PARSER: Final = OptionParser(
+    f"%%{NAME}",
+    "Profile this cell: where its time went, why the GPU was idle, what a token costs.",
+    "In Python: with profkit.profile(\"baseline\") as session: ...   then session.run\n"
+    "On one line: %llmprofile [options] statement",
+)
+PARSER.add_argument("--name", help="name of the profile; the Run is bound to it in the notebook")
+PARSER.add_argument("--model", help="the model (nn.Module) whose forward passes are steps; found by itself otherwise")
+PARSER.add_argument("--repeat", type=positive(int), default=0, metavar="N",
+                    help="run the cell N times unprofiled first: measures what profiling adds")
+PARSER.add_argument("--no-trace", action="store_true", help="no kernels and operators: steps, telemetry and times only")
+PARSER.add_argument("--shapes", action="store_true", help="record input shapes of operators")
+PARSER.add_argument("--stacks", action="store_true", help="record Python stacks of operators")
+PARSER.add_argument("--memory", action="store_true", help="record the allocator's events")
+PARSER.add_argument("--telemetry-hz", type=positive(float), default=20.0, metavar="HZ",
+                    help="readings of each GPU per second (default 20)")
+PARSER.add_argument("--no-source", action="store_true", help="leave the cell's code out of the record")
+PARSER.add_argument("--no-save", action="store_true", help=f"do not save the record to {FOLDER}/")
+PARSER.add_argument("--no-widget", action="store_true", help="show the summary only")
+
+
+def parse(line: str) -> tuple[argparse.Namespace, str]:
+    """Options and the rest of the line.
+
+    Raises:
+        OptionError: a wrong option or value.
+        HelpRequestedError: -h was given.
+    """
+    options, rest = PARSER.parse(line)
+    if options.name is not None and not options.name.isidentifier():
+        raise OptionError(f"%%{NAME}: --name {options.name!r} is not a Python name, so no variable can have it")
+    return options, rest
+
+
+def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns: list[int]) -> Profile:
+    """The profile that these options ask for, over the models that the source names."""
+    from profkit.capture.discover import modules_in
+    from profkit.capture.session import Options, Session
+
+    what = Options(
+        trace=not options.no_trace,
+        shapes=options.shapes,
+        stacks=options.stacks,
+        memory=options.memory,
+        telemetry_hz=options.telemetry_hz,
+    )
+    if options.model is not None:
+        modules = [_named_module(shell, options.model)]
+    else:
+        modules = modules_in(shell.transform_cell(source), shell.user_ns)
+    name = options.name or f"cell-{shell.execution_count}"
+    kept = None if options.no_source else source
+
+    def start() -> Session:
+        session = Session(name, what, modules, kept)
+        session.unprofiled_wall_ns = passes_ns
+        return session
+
+    return Profile(start)
+
+
+def show(shell: Any, options: argparse.Namespace, run: Run) -> None:
+    """Save the record and show the summary, then the widget."""
+    from IPython.display import display
+
+    link = None
+    if not options.no_save:
+        try:
+            link = str(run.save(f"{FOLDER}/{run.name}"))
+        except ProfkitError as error:
+            run.warnings.append(str(error))
+    display(run.summary(link=link))
+    if not options.no_widget and hasattr(shell, "kernel"):
+        display(run.widget())
+
+
+def _named_module(shell: Any, expression: str) -> Any:
+    from torch import nn
+
+    try:
+        module = eval(expression, shell.user_global_ns, shell.user_ns)  # noqa: S307 - the user's own line
+    except Exception as error:
+        raise OptionError(f"%%{NAME}: --model {expression}: {type(error).__name__}: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise OptionError(f"%%{NAME}: --model {expression} is a {type(module).__name__}, not an nn.Module")
+    return module
+
+
+@magics_class
+class LlmProfile(Magics):  # type: ignore[misc]
+    """The magic for help, for lines, and for calls from code. Cells that start with it go by `CellHooks`."""
+
+    @line_cell_magic  # type: ignore[untyped-decorator]
+    def llmprofile(self, line: str, cell: str | None = None) -> Any:
+        """Profile a statement (or a cell); `%llmprofile -h` lists the options."""
+        try:
+            options, rest = parse(line)
+            if cell is not None and rest:
+                raise OptionError(f"%%{NAME}: {rest!r} is no option; code goes below the first line")
+            source = rest if cell is None else cell
+            code = _compiled(self.shell, source)
+            passes = [_timed(self.shell, code) for _ in range(options.repeat)]
+            profile = make_profile(self.shell, options, source, passes)
+            profile.__enter__()
+        except HelpRequestedError as text:
+            print(text)  # noqa: T201 - help is printed
+            return None
+        except ProfkitError as error:
+            raise UsageError(str(error)) from None
+        try:
+            value = _run(self.shell, code)
+        except BaseException as error:
+            profile.__exit__(type(error), error, error.__traceback__)
+            raise
+        else:
+            profile.__exit__(None, None, None)
+        finally:
+            bind_and_show(self.shell, options, profile)
+        return value
+
+
+def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile) -> None:
+    """Bind the Run to its name and show it."""
+    if options.name:
+        shell.user_ns[options.name] = profile.run
+    show(shell, options, profile.run)
+
+
+def _compiled(shell: Any, source: str) -> tuple[Any, Any]:
+    """Code of all but the last expression, and of that expression (None where there is none)."""
+    tree = ast.parse(shell.transform_cell(source))
+    value = None
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = tree.body.pop()
+        assert isinstance(last, ast.Expr)
+        value = compile(ast.Expression(last.value), "<llmprofile>", "eval")
+    return compile(tree, "<llmprofile>", "exec"), value
+
+
+def _run(shell: Any, code: tuple[Any, Any]) -> Any:
+    body, value = code
+    exec(body, shell.user_global_ns, shell.user_ns)  # noqa: S102 - the user's own code
+    return None if value is None else eval(value, shell.user_global_ns, shell.user_ns)  # noqa: S307
+
+
+def _timed(shell: Any, code: tuple[Any, Any]) -> int:
+    from profkit.capture.clock import Stopwatch
+
+    watch = Stopwatch()
+    _run(shell, code)
+    return watch.stop()

@@ -1,0 +1,213 @@
+"""Run: one record with its analyses and views as methods. And `profile`, which makes one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pandas as pd
+
+from profkit.analysis import idle as idle_analysis
+from profkit.analysis import kernels as kernel_analysis
+from profkit.analysis import steps as step_analysis
+from profkit.analysis.summary import summarize
+from profkit.formats import archive
+from profkit.record import Meta, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from profkit.capture.session import Session
+    from profkit.views.summary import SummaryView
+
+last: Run | None = None
+"""The newest Run of this process; people read it as `profkit.last`."""
+
+
+class Run:
+    """One profile. Tables are DataFrames in ns, bytes, W and J; analyses and views are methods."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    @property
+    def name(self) -> str:
+        """The profile's name."""
+        return self.record.meta.name
+
+    @property
+    def meta(self) -> Meta:
+        """Options, environment, source, totals; see `record.Meta`."""
+        return self.record.meta
+
+    @property
+    def warnings(self) -> list[str]:
+        """What may make numbers wrong or incomplete."""
+        return self.record.meta.warnings
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row per host operator, runtime call and piece of GPU work, in order of start."""
+        return self.record.events.to_pandas()
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """One row per reading of a GPU."""
+        return self.record.telemetry.to_pandas()
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row per forward pass of the model."""
+        return step_analysis.steps_frame(self.record)
+
+    @cached_property
+    def kv(self) -> pd.DataFrame:
+        """One row per step and kind of layer: the cache after the step."""
+        return self.record.kv.to_pandas()
+
+    def summary(self, link: str | None = None) -> SummaryView:
+        """The profile in a dozen numbers; shows itself as text, HTML and PNG."""
+        from profkit.views.summary import shown
+
+        return shown(summarize(self.record), link=link)
+
+    def kernels(self, by: kernel_analysis.By = "name") -> pd.DataFrame:
+        """GPU work (host operators where there was no GPU) by "name", "kind" or "op", longest first."""
+        return kernel_analysis.kernels(self.record, by)
+
+    def idle(self, device: int | None = None) -> idle_analysis.Idle:
+        """GPU time by cause, of one GPU or of the busiest."""
+        return idle_analysis.idle(self.record, device)
+
+    def idle_by_step(self, device: int | None = None) -> pd.DataFrame:
+        """GPU time by cause for every step."""
+        return idle_analysis.idle_by_step(self.record, device)
+
+    def figure(self, kind: str, **options: Any) -> Figure:
+        """A matplotlib figure: "kernels", "steps", "telemetry", "timeline"."""
+        from profkit.views.figures import figure
+
+        return figure(self.record, kind, **options)
+
+    def widget(self) -> Any:
+        """The interactive view."""
+        from profkit.views.widgets.profile import ProfileView
+
+        return ProfileView(self.record)
+
+    def export(self, folder: str | os.PathLike[str], formats: tuple[str, ...] = ("svg", "pdf", "png")) -> list[Path]:
+        """Every figure that the record can fill, summary.md and summary.json; returns the paths."""
+        from profkit.views.export import export
+
+        return export(self.record, folder, formats)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """One HTML page that opens offline."""
+        from profkit.views.report import html_page
+
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(html_page(self.record), encoding="utf-8")
+        return target
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the record; `path` gets `.profkit` if it has no suffix."""
+        return archive.save(self.record, path)
+
+    def __repr__(self) -> str:
+        seconds = self.meta.wall_ns / 1e9
+        return f"<Run {self.name!r}: {seconds:.3g} s, {len(self.record.events):,} events, {len(self.record.steps)} steps>"
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """Open a `.profkit` file. Opening runs no code from it.
+
+    Raises:
+        RecordError: it is not a record, damaged, or too large.
+    """
+    return Run(archive.load(path))
+
+
+class Profile:
+    """A `with` block that profiles; `run` is the Run once the block has ended, also when it raised."""
+
+    def __init__(self, start: Callable[[], Session]) -> None:
+        self._make = start
+        self._session: Session | None = None
+        self._run: Run | None = None
+
+    @property
+    def run(self) -> Run:
+        """The finished Run."""
+        if self._run is None:
+            raise RuntimeError("the profile has not ended: read `.run` after its `with` block")
+        return self._run
+
+    @property
+    def ended(self) -> bool:
+        """Whether `run` can be read."""
+        return self._run is not None
+
+    def __enter__(self) -> Self:
+        session = self._make()
+        session.start()
+        self._session = session
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        global last  # noqa: PLW0603 - documented as profkit.last
+        assert self._session is not None
+        self._run = last = Run(self._session.stop(error))
+
+
+def profile(
+    name: str = "profile",
+    *,
+    model: Any = None,
+    trace: bool = True,
+    shapes: bool = False,
+    stacks: bool = False,
+    memory: bool = False,
+    telemetry_hz: float = 20.0,
+) -> Profile:
+    """Profile a `with` block.
+
+    Args:
+        name: names the Run.
+        model: nn.Module (or several) whose forward passes are recorded as steps. By default those that the
+            calling function or cell names.
+        trace: record kernels and operators; False keeps telemetry, steps and CUDA-event times only.
+        shapes: record operators' input shapes.
+        stacks: record Python stacks.
+        memory: record the allocator's events.
+        telemetry_hz: readings of each GPU per second, above 0 and at most 500.
+
+    Raises:
+        OptionError: an option that cannot be.
+        ProfilerBusyError: on entering, when a profiler is running already.
+    """
+    from profkit.capture.session import Options, Session
+
+    options = Options(trace, shapes, stacks, memory, telemetry_hz)
+    if model is not None:
+        modules = list(model) if isinstance(model, list | tuple) else [model]
+    else:
+        modules = _callers_modules()
+    return Profile(lambda: Session(name, options, modules))
+
+
+def _callers_modules() -> list[Any]:
+    """Modules that the function or cell around the `with` block names."""
+    import inspect
+
+    from profkit.capture.discover import modules_of_frame
+
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_back if frame and frame.f_back else None
+    return modules_of_frame(caller) if caller else []
