@@ -216,22 +216,19 @@ def _step(at: Ints, steps: pa.Table) -> npt.NDArray[np.int32]:
 
 
 def _kernels(raw: RawEvents, row: Ints) -> pa.Table:
-    kept = [
-        (row[old], found)
-        for old, found in zip(raw.attribute_rows, raw.attributes, strict=True)
-        if row[old] >= 0 and found is not None
-    ]
-    kept.sort(key=lambda pair: pair[0])
-    found = [attributes for _, attributes in kept]
-    return pa.table(
-        {
-            "event": pa.array([at for at, _ in kept], pa.int32()),
-            "grid": [a.grid for a in found],
-            "block": [a.block for a in found],
-            "registers": [a.registers for a in found],
-            "shared_memory": [a.shared_memory for a in found],
-            "bytes": [a.bytes for a in found],
-            "graph_node": [a.graph_node for a in found],
-        },
-        schema=KERNELS,
-    )
+    event = row[raw.attribute_rows]
+    known = np.fromiter((a is not None for a in raw.attributes), bool, len(raw.attributes))
+    at = np.flatnonzero((event >= 0) & known)
+    at = at[np.argsort(event[at], kind="stable")]
+    found = [raw.attributes[i] for i in at.tolist()]
+    columns = {name: [getattr(a, name) for a in found] for name in KERNELS.names if name != "event"}
+    for name in ("grid", "block"):
+        columns[name] = _triples(columns[name])
+    return pa.table({"event": event[at].astype(np.int32), **columns}, schema=KERNELS)
+
+
+def _triples(values: list[tuple[int, int, int] | None]) -> pa.Array:
+    """A column of grids or blocks; row by row it would cost more than all the other columns."""
+    flat = np.array([value or (0, 0, 0) for value in values], np.int32).reshape(-1)
+    absent = pa.array([value is None for value in values], pa.bool_())
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=KERNELS.field("grid").type, mask=absent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from typing import Final, Literal
 
@@ -62,6 +63,7 @@ _INDUCTOR: Final = re.compile(r"^triton_(poi|per|red)_fused")
 to them, matmuls and attention among them, which they do not do."""
 
 
+@functools.lru_cache(maxsize=65536)
 def work_kind(name: str) -> WorkKind:
     """The kind of a kernel or operator by its name."""
     if _INDUCTOR.match(name):
@@ -96,53 +98,70 @@ def kernels(record: Record, by: By = "name") -> pd.DataFrame:
 def self_time(events: pa.Table, rows: Ints) -> Ints:
     """Time of each host event less that of the events directly inside it on the same thread, ns.
 
-    `rows` are in order of start; an event that starts with its parent comes after it.
+    A child that outlives its parent (clock jitter) takes no more than the parent had left.
     """
     start = events["start"].to_numpy()[rows]
     duration = events["duration"].to_numpy()[rows]
     lane = events["lane"].to_numpy()[rows]
     own = duration.copy()
-    order = np.lexsort((-duration, start, lane))
-    open_: list[tuple[int, int]] = []  # (end, index) of the events around the current one
-    thread = None
-    for i in order.tolist():
-        at, length = int(start[i]), int(duration[i])
-        if lane[i] != thread:
-            open_, thread = [], lane[i]
-        while open_ and open_[-1][0] <= at:
-            open_.pop()
-        if open_:
-            # A child that outlives its parent (clock jitter) takes no more than the parent had left.
-            own[open_[-1][1]] -= min(length, open_[-1][0] - at)
-        open_.append((at + length, i))
+    for thread in np.unique(lane):
+        at = np.flatnonzero((lane == thread) & (duration > 0))
+        at = at[np.lexsort((-duration[at], start[at]))]
+        begin, end = start[at], start[at] + duration[at]
+        # How many events are open when each begins: those begun before it less those ended by then.
+        depth = np.arange(len(at)) - np.searchsorted(np.sort(end), begin, side="right")
+        outer = np.flatnonzero(depth == 0)
+        for level in range(1, int(depth.max(initial=0)) + 1):
+            inner = np.flatnonzero(depth == level)
+            parent = outer[np.searchsorted(outer, inner) - 1]
+            np.subtract.at(own, at[parent], np.minimum(end[inner], end[parent]) - begin[inner])
+            outer = inner
     return np.maximum(own, 0)
 
 
 def _group(events: pa.Table, rows: Ints, time: Ints, by: By) -> pd.DataFrame:
-    columns = ["name", "kind", "count", "total_ns", "mean_ns", "min_ns", "max_ns", "share"]
-    if not len(rows):
-        return pd.DataFrame(columns=columns)
     words, code = names_and_codes(events)
-    kind_of_word = np.array([str(work_kind(word)) for word in words])
-    kind = kind_of_word[code[rows]]
-    if by == "op":
+    kinds = list(WorkKind)
+    kind_of_word = np.array([kinds.index(work_kind(word)) for word in words], np.int64)
+    own = code[rows]
+    kind = kind_of_word[own]
+    if by == "kind":
+        key, words = kind, [str(kind) for kind in kinds]
+    elif by == "op":
         op = events["op"].to_numpy()[rows]
-        labels = np.array([*words, "(no operator)"], object)
-        label = labels[np.where(op >= 0, code[op], len(words))]
+        key = np.where(op >= 0, code[op], len(words))
+        words = [*words, "(no operator)"]
     else:
-        label = kind if by == "kind" else np.array(words, object)[code[rows]]
+        key = own
+    parts = _totals(key * len(kinds) + kind, time)
+    parts["name"] = np.array(words, object)[parts["key"] // len(kinds)]
+    parts["kind"] = np.array([str(kind) for kind in kinds], object)[parts["key"] % len(kinds)]
     # A group's kind is that of most of its time: one operator may launch kernels of several kinds.
-    parts = pd.DataFrame({"name": label, "kind": kind, "time": time}).groupby(["name", "kind"], sort=False)["time"]
-    parts = parts.agg(["size", "sum", "min", "max"]).reset_index().sort_values("sum", ascending=False, kind="stable")
-    table = parts.groupby("name", sort=False).agg(
-        kind=("kind", "first"),
-        count=("size", "sum"),
-        total_ns=("sum", "sum"),
-        min_ns=("min", "min"),
-        max_ns=("max", "max"),
+    table = (
+        parts.sort_values("total_ns", ascending=False, kind="stable")
+        .groupby("name", sort=False)
+        .agg({"kind": "first", "count": "sum", "total_ns": "sum", "min_ns": "min", "max_ns": "max"})
+        .reset_index()
+        .sort_values(["total_ns", "name"], ascending=[False, True], ignore_index=True)
     )
-    table = table.reset_index().sort_values(["total_ns", "name"], ascending=[False, True], ignore_index=True)
     whole = table["total_ns"].sum()
     table["mean_ns"] = table["total_ns"] / table["count"]
     table["share"] = table["total_ns"] / whole if whole else np.nan
-    return table[columns]
+    return table[["name", "kind", "count", "total_ns", "mean_ns", "min_ns", "max_ns", "share"]]
+
+
+def _totals(key: Ints, time: Ints) -> pd.DataFrame:
+    """Count, sum, least and largest time for each key."""
+    order = np.argsort(key, kind="stable")
+    key, time = key[order], time[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    some = len(first) > 0
+    return pd.DataFrame(
+        {
+            "key": key[first],
+            "count": np.diff(first, append=len(key)),
+            "total_ns": np.add.reduceat(time, first) if some else time,
+            "min_ns": np.minimum.reduceat(time, first) if some else time,
+            "max_ns": np.maximum.reduceat(time, first) if some else time,
+        }
+    )

@@ -64,8 +64,8 @@ class StepStats:
     prefill: PhaseStats | None
     decode: PhaseStats | None
     ttft_ns: float | None  # median over generations: sent → end of the step that made the first token
-    tpot_ns: float | None  # median over generations: (last − first token) / (tokens − 1)
-    token_gap: Spread | None  # from one token of a generation to the next
+    tpot_ns: float | None  # median over generations: (last − first token) / (tokens − the first step's)
+    token_gap: Spread | None  # from one step of a generation that made tokens to the next
     prompt_tokens: int | None
     output_tokens: int | None
 
@@ -96,11 +96,13 @@ def step_stats(record: Record) -> StepStats | None:
         if steps["phase"].iloc[first] == str(Phase.PREFILL):
             ttft.append(first_end - int(steps["sent"].iloc[0]))
             prefill_span += ttft[-1]
-        ends = steps["end"].to_numpy()[first:]
+        made = steps[(steps["tokens_out"] > 0).fillna(False)]
+        ends = made["end"].to_numpy(np.int64)
         if len(ends) > 1:
-            tpot.append(int(ends[-1] - ends[0]) / (len(ends) - 1))
+            span = int(ends[-1] - ends[0])
+            tpot.append(span / float((made["tokens_out"] / made["batch"]).iloc[1:].sum()))
             gaps.append(np.diff(ends))
-            decode_span += int(ends[-1] - ends[0])
+            decode_span += span
     produced = int(table["tokens_out"].sum())
     return StepStats(
         steps=len(table),
@@ -122,7 +124,7 @@ def steps_frame(record: Record) -> pd.DataFrame:
 
 def first_token(steps: pd.DataFrame) -> int | None:
     """Position of the step of one generation that made its first token."""
-    made = np.flatnonzero(steps["tokens_out"].to_numpy() > 0)
+    made = np.flatnonzero((steps["tokens_out"] > 0).fillna(False))
     return int(made[0]) if len(made) else None
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from profkit.capture.clock import Clock
-from profkit.capture.steps import Step, StepRecorder
+from profkit.capture.steps import Generate, Step, StepRecorder
 from profkit.record import Phase
 
 _TOKEN_ARGUMENTS: Final = ("decoder_input_ids", "input_ids", "inputs_embeds", "decoder_inputs_embeds")
+_PACKED_ARGUMENTS: Final = ("cu_seq_lens_q", "cu_seqlens_q")
 _CACHE_ARGUMENTS: Final = ("past_key_values", "cache", "cache_params", "kv_cache")
 
 
@@ -28,15 +29,6 @@ class Sequences:
     decoding: bool = False
 
 
-@dataclass
-class _Generate:
-    """A running `generate` call."""
-
-    generation: int
-    sent: int
-    fresh: bool  # its cache starts empty
-
-
 class ForwardWatcher:
     """Watches modules between `attach` and `detach` and records each outermost forward as a step.
 
@@ -47,16 +39,20 @@ class ForwardWatcher:
     def __init__(self, recorder: StepRecorder, clock: Clock) -> None:
         self._recorder, self._clock = recorder, clock
         self._undo: list[Callable[[], None]] = []
+        self._modules: list[Any] = []
+        self._hooked: set[int] = set()  # ids of modules
         self._devices: dict[int, int | None] = {}  # by id of the module
         self._states: dict[int, Sequences] = {}  # by id of the cache, else of the module
         self._alive: dict[int, weakref.ref[Any]] = {}
         self._local = threading.local()
         self.notes: list[str] = []  # for the record: what could not be watched, or failed
         self.other_calls = 0  # calls of a watched module without tokens
+        self.packed_calls = 0  # calls with several sequences in one row, each perhaps in another phase
 
     def attach(self, modules: Iterable[Any]) -> None:
         """Start watching."""
         for module in modules:
+            self._modules.append(module)
             inner = getattr(module, "_orig_mod", module)  # torch.compile's wrapper keeps the model there
             devices = {p.device for p in module.parameters()}
             cuda = {d.index or 0 for d in devices if d.type == "cuda"}
@@ -68,11 +64,10 @@ class ForwardWatcher:
             if device is not None:
                 self._recorder.prepare(device)
             self._devices[id(module)] = device
-            before = module.register_forward_pre_hook(_Hook(self._before), with_kwargs=True)
-            after = module.register_forward_hook(_Hook(self._after), with_kwargs=True, always_call=True)
-            self._undo += [before.remove, after.remove]
+            self._undo += self._hook(module)
             self._patch(type(inner), "generate", self._generate)
             self._patch(type(inner), "get_compiled_call", self._get_compiled_call)
+            self._wrap_compiled(module)
             self._devices.setdefault(id(inner), device)
 
     def detach(self) -> None:
@@ -99,30 +94,70 @@ class ForwardWatcher:
         setattr(owner, name, method)
         self._undo.append(lambda: delattr(owner, name) if own is None else setattr(owner, name, own))
 
+    def _hook(self, module: Any) -> list[Callable[[], None]]:
+        """Hooks around a module's forward; returns what removes them."""
+        self._hooked.add(id(module))
+        before = module.register_forward_pre_hook(_Hook(self._before), with_kwargs=True)
+        after = module.register_forward_hook(_Hook(self._after), with_kwargs=True, always_call=True)
+        return [before.remove, after.remove, lambda: self._hooked.discard(id(module))]
+
+    def _wrap_compiled(self, module: Any) -> None:
+        """`module.compile()` keeps a compiled call beside the module; hooks inside are compiled away."""
+        compiled = getattr(module, "_compiled_call_impl", None)
+        if compiled is None:
+            return
+        watched = module._compiled_call_impl = self._around(module, compiled)
+
+        def restore() -> None:
+            if module._compiled_call_impl is watched:
+                module._compiled_call_impl = compiled
+
+        self._undo.append(restore)
+
     def _generate(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if getattr(self._local, "generate", None) is not None:
+        if self._generating() is not None:
             return original(model, *args, **kwargs)
-        self._local.generate = _Generate(
-            self._recorder.next_generation(), self._clock.now(), fresh=_cache_of(kwargs) is None
+        call = self._local.generate = Generate(
+            self._recorder.next_generation(),
+            self._clock.now(),
+            fresh=_cache_of(kwargs) is None,
+            prompt=_prompt_tokens(model, args, kwargs),
         )
+        self._local.drafting = {id(m) for m in self._modules} - {id(m) for m in model.modules()}
+        # torch.compile's wrapper hands `generate` through to the model inside it.
+        unhook = self._hook(model) if id(model) not in self._hooked else []
         try:
-            return original(model, *args, **kwargs)
+            output = original(model, *args, **kwargs)
+            call.length = _returned_tokens(output)
+            return output
         finally:
             self._local.generate = None
+            for remove in unhook:
+                remove()
+
+    def _generating(self) -> Generate | None:
+        """The generate call that runs in this thread."""
+        call: Generate | None = getattr(self._local, "generate", None)
+        return call
 
     def _get_compiled_call(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
         """transformers compiles `__call__` for static caches; hooks inside would be compiled away."""
-        compiled = original(model, *args, **kwargs)
+        return self._around(model, original(model, *args, **kwargs))
 
-        def call(*call_args: Any, **call_kwargs: Any) -> Any:
+    def _around(self, model: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:
+        """A compiled call of a module with what its hooks do, outside of it."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
             __tracebackhide__ = True
-            self._before(model, call_args, call_kwargs)
+            if _compiling():
+                return compiled(*args, **kwargs)
+            self._before(model, args, kwargs)
             output = None
             try:
-                output = compiled(*call_args, **call_kwargs)
+                output = compiled(*args, **kwargs)
             finally:
-                self._after(model, call_args, call_kwargs, output)
+                self._after(model, args, kwargs, output)
             return output
 
         return call
@@ -130,11 +165,8 @@ class ForwardWatcher:
     def _before(self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         stack = self._stack()
         if any(entry[0] == id(module) for entry in stack):
-            if not self._compiling():
-                stack.clear()  # an interrupt left the last call of this module open
-            else:
-                return
-        if stack or self._compiling():
+            stack.clear()  # an interrupt left the last call of this module open
+        if stack:
             stack.append((id(module), None))
             return
         device = self._devices.get(id(module))
@@ -162,20 +194,17 @@ class ForwardWatcher:
         stack: list[tuple[int, Step | None]] = self._local.stack
         return stack
 
-    @staticmethod
-    def _compiling() -> bool:
-        import torch
-
-        return bool(torch.compiler.is_compiling())
-
     def _describe(
         self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], device: int | None
     ) -> Step | None:
         import torch
 
-        shape = _token_shape(args, kwargs)
+        shape = _token_shape(args[:1], kwargs)
         if shape is None:
             self.other_calls += 1
+            return None
+        if any(kwargs.get(name) is not None for name in _PACKED_ARGUMENTS):
+            self.packed_calls += 1
             return None
         if device is not None and torch.cuda.is_current_stream_capturing():
             return None  # recorded into a graph, not run
@@ -183,13 +212,15 @@ class ForwardWatcher:
         cache = _cache_of(kwargs)
         owner = cache if cache is not None else module
         state = self._known(owner)
-        generate: _Generate | None = getattr(self._local, "generate", None)
-        if generate is not None and state is not None and state.generation != generate.generation:
+        call = self._generating()
+        if call is not None and id(module) in self._local.drafting:
+            return None  # an assistant that drafts: the steps are those of the model that verifies
+        if call is not None and state is not None and state.generation != call.generation:
             state = None  # an earlier call's, on a cache or a model that is used again
-        context = self._context(cache, state, generate, query)
-        phase, fresh = classify(state, generate is not None, batch, query, context)
-        if generate is not None:
-            generation = generate.generation
+        context = self._context(cache, state, call, query)
+        phase, fresh = classify(state, call, batch, query, context)
+        if call is not None:
+            generation = call.generation
         else:
             generation = self._recorder.next_generation() if fresh or state is None else state.generation
         in_cache = None if context is None else (query if cache is None and context == 0 else context + query)
@@ -205,12 +236,11 @@ class ForwardWatcher:
             context_tokens=context,
             tokens_out=None,
             generation=generation,
-            sent=generate.sent if generate else None,
-            in_generate=generate is not None,
+            call=call,
         )
 
     @staticmethod
-    def _context(cache: Any, state: Sequences | None, generate: _Generate | None, query: int) -> int | None:
+    def _context(cache: Any, state: Sequences | None, call: Generate | None, query: int) -> int | None:
         """Tokens per sequence in the cache before this call; None: cannot be told without a wait."""
         if cache is not None:
             length = _cache_length(cache)
@@ -219,7 +249,7 @@ class ForwardWatcher:
         if cache is None and query > 1:
             return 0  # a prompt, or all of the sequence once more
         if state is None:
-            return 0 if generate is not None and generate.fresh else None
+            return 0 if call is not None and call.fresh else None
         return state.tokens
 
     def _known(self, owner: Any) -> Sequences | None:
@@ -238,23 +268,28 @@ class ForwardWatcher:
 
 
 def classify(
-    state: Sequences | None, in_generate: bool, batch: int, query: int, context: int | None
+    state: Sequences | None, call: Generate | None, batch: int, query: int, context: int | None
 ) -> tuple[Phase, bool]:
-    """The phase of a call, and whether a new generation starts with it.
+    """The phase of a forward, and whether a new generation starts with it.
 
-    `state` is what was last seen behind the same cache (or the same module, where no cache is passed),
-    `query` the call's tokens per sequence, `context` those in the cache before it (None: unknown).
+    `state` is what was last seen behind the same cache (or the same module, where no cache is passed), `call`
+    the generate call around it, `query` its tokens per sequence, `context` those in the cache before it
+    (None: unknown).
     """
     if state is not None and context == 0 and batch == state.batch and query > 1:
         # No cache in use: the whole sequence again, one token longer, or at its limit as long as before.
-        if query == state.query + 1 or (state.decoding and query == state.query):
+        at_limit = query == state.query and (state.decoding or call is not None)
+        if query == state.query + 1 or at_limit:
             return Phase.DECODE, False
     if context == 0:
         return Phase.PREFILL, True
+    if call is not None and call.prompt is not None and context is not None:
+        # A chunk of the prompt may be one token short, and drafted tokens are verified several at once.
+        return (Phase.PREFILL if context < call.prompt else Phase.DECODE), state is None
     if query == 1:
         return Phase.DECODE, state is None
-    if state is not None and state.decoding and in_generate:
-        return Phase.DECODE, False  # several drafted tokens verified at once
+    if call is not None and state is not None:
+        return Phase.DECODE, False  # drafted tokens behind the prompt of a decoder, which is read at once
     return Phase.PREFILL, state is None or state.decoding
 
 
@@ -265,7 +300,8 @@ class _Hook:
         self._call = call
 
     def __call__(self, *args: Any) -> None:
-        self._call(*args)
+        if not _compiling():  # compiled code does without: its graph stays what it is unwatched
+            self._call(*args)
 
     def __deepcopy__(self, memo: Any) -> Callable[..., None]:
         return _nothing
@@ -282,10 +318,16 @@ def _nothing(*args: Any) -> None:
     """Stands in for a hook in a copy of a watched model."""
 
 
+def _compiling() -> bool:
+    import torch
+
+    return bool(torch.compiler.is_compiling())
+
+
 def _token_shape(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int] | None:
     """(batch, tokens per sequence) of the ids or embeddings in a call, else None."""
     candidates = [kwargs[name] for name in _TOKEN_ARGUMENTS if kwargs.get(name) is not None]
-    candidates += list(args[:1])
+    candidates += args
     for value in candidates:
         shape = getattr(value, "shape", None)
         dtype = getattr(value, "dtype", None)
@@ -301,6 +343,20 @@ def _token_shape(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, i
     return None
 
 
+def _prompt_tokens(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """Tokens per sequence that a generate call was given for the decoder; None: unknown."""
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return None  # `generate` makes the decoder's prompt itself
+    shape = _token_shape((kwargs.get("inputs"), *args[:1]), kwargs)
+    return shape[1] if shape is not None else None
+
+
+def _returned_tokens(output: Any) -> int | None:
+    """Tokens per sequence that a generate call returned; None: it returned something else."""
+    shape = _token_shape((getattr(output, "sequences", output),), {})
+    return shape[1] if shape is not None else None
+
+
 def _cache_of(kwargs: Mapping[str, Any]) -> Any:
     return next((kwargs[name] for name in _CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
 
@@ -310,7 +366,10 @@ def _cache_length(cache: Any) -> int | None:
     if isinstance(cache, tuple | list):
         first = cache[0][0] if cache and cache[0] else None
         return int(first.shape[-2]) if hasattr(first, "shape") else None
-    length = cache.get_seq_length() if hasattr(cache, "get_seq_length") else None
+    try:
+        length = cache.get_seq_length()
+    except Exception:  # noqa: BLE001 - a foreign object, and a state-space model's cache has no length
+        return None
     if isinstance(length, int):
         return length
     device = getattr(getattr(length, "device", None), "type", None)

@@ -7,6 +7,7 @@ accessor is mapped over the raw rows once, and only over the rows that need it.
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,9 @@ _SKIP: Final = -1
 _RUNTIME_NAME: Final = re.compile(r"cu(da)?[A-Z]")
 _OP_NAME: Final = re.compile(r"[A-Za-z_0-9]+::[A-Za-z_0-9.]+$")
 _PYTHON_NAME: Final = re.compile(r".*\(\d+\): |<built-in |nn\.Module: ")
-_decode_attributes: Final = msgspec.json.Decoder(Attributes).decode
+_decode_attributes: Final = msgspec.json.Decoder(list[Attributes | None]).decode
+_MAX_GPUS: Final = 64
+"""More than any one machine shows to a process."""
 
 
 class TraceLostError(Exception):
@@ -193,34 +196,28 @@ def _from_events(rows: list[Any]) -> RawEvents:
         return _empty(_dictionary(np.empty(0, np.int32), []))
     get: Any = type(rows[0])
     codes, words = _encode(map(get.name, rows), len(rows))
-    sure = [_kind_by_name(word) for word in words]
-    kind = np.array(sure, np.int8)[codes]
-    device = np.full(len(rows), HOST, np.int16)
+    kind = np.array([_kind_by_name(word) for word in words], np.int8)[codes]
     lane = _ints(get.start_thread_id, rows)
-    drop = np.zeros(len(rows), bool)
-    for row in np.flatnonzero(kind == _SKIP):
-        event, word = rows[row], words[codes[row]]
-        on_gpu = event.device_type().name != "CPU"
-        if event.is_user_annotation():
-            kind[row] = CODE[EventKind.ANNOTATION]
-            drop[row] = on_gpu
-        elif on_gpu:
-            kind[row] = CODE[_gpu_kind(word)]
-            device[row] = event.device_index()
-            lane[row] = event.device_resource_id()
-        elif event.device_index() < 0:
-            kind[row] = CODE[EventKind.OVERHEAD]
-        elif _PYTHON_NAME.match(word):
-            kind[row] = CODE[EventKind.PYTHON]
-        else:
-            kind[row] = CODE[EventKind.OP]
-            drop[row] = word == "[memory]"
-    gpu = np.isin(kind, GPU_CODES)
+    device = np.full(len(rows), HOST, np.int16)
+    unsure = np.flatnonzero(kind == _SKIP)
+    if len(unsure):
+        some = [rows[at] for at in unsure.tolist()]
+        index = _ints(get.device_index, some)
+        annotation = np.fromiter(map(get.is_user_annotation, some), bool, len(some))
+        gpu = _on_gpu(some, index, get)
+        as_gpu = np.array([CODE[_gpu_kind(word)] for word in words], np.int8)[codes[unsure]]
+        as_host = np.array([_host_kind(word) for word in words], np.int8)[codes[unsure]]
+        as_host[index < 0] = CODE[EventKind.OVERHEAD]
+        as_host[annotation] = CODE[EventKind.ANNOTATION]
+        as_gpu[annotation] = _SKIP  # the GPU's copy of a host annotation
+        kind[unsure] = np.where(gpu, as_gpu, as_host)
+        device[unsure[gpu]] = index[gpu]
+        lane[unsure[gpu]] = _ints(get.device_resource_id, _pick(some, gpu))
     _name_threads(rows, kind, lane, get)
-    if drop.any():
-        keep = ~drop
+    keep = kind != _SKIP
+    if not keep.all():
         rows = _pick(rows, keep)
-        codes, kind, device, lane, gpu = codes[keep], kind[keep], device[keep], lane[keep], gpu[keep]
+        codes, kind, device, lane = codes[keep], kind[keep], device[keep], lane[keep]
     raw = _finish(
         rows,
         _dictionary(codes, words),
@@ -236,10 +233,25 @@ def _from_events(rows: list[Any]) -> RawEvents:
     return raw
 
 
+def _on_gpu(rows: list[Any], index: Ints, get: Any) -> npt.NDArray[np.bool_]:
+    """Which rows ran on a GPU. Host rows carry the process id as their device, which is far cheaper to read
+    than the device's type, unless it is so small that it could be a GPU's index."""
+    if os.getpid() >= _MAX_GPUS:
+        return (index >= 0) & (index < _MAX_GPUS)
+    return np.fromiter((device.name != "CPU" for device in map(get.device_type, rows)), bool, len(rows))
+
+
 def _kind_by_name(name: str) -> int:
     if _RUNTIME_NAME.match(name):
         return CODE[EventKind.RUNTIME]
     return CODE[EventKind.OP] if _OP_NAME.match(name) else _SKIP
+
+
+def _host_kind(name: str) -> int:
+    """The kind of a host row that is neither an aten-like operator nor a runtime call."""
+    if name == "[memory]":
+        return _SKIP
+    return CODE[EventKind.PYTHON if _PYTHON_NAME.match(name) else EventKind.OP]
 
 
 def _gpu_kind(name: str) -> EventKind:
@@ -293,13 +305,15 @@ def _finish(
         op_id=np.where(own, ids, 0),
         link=link,
         attribute_rows=attribute_rows,
-        attributes=[_attributes(text) for text in map(get.metadata_json, _pick(rows, gpu))],
+        attributes=_attributes(list(map(get.metadata_json, _pick(rows, gpu)))),
     )
 
 
-def _attributes(text: str | None) -> Attributes | None:
-    """Kineto's fragment `"key": value, …` as a struct."""
-    return _decode_attributes("{" + text + "}") if text else None
+def _attributes(texts: list[str | None]) -> list[Attributes | None]:
+    """Kineto's fragments `"key": value, …` as structs; one decode for all halves its cost."""
+    if all(texts):
+        return _decode_attributes("[{" + "},{".join(texts) + "}]") if texts else []  # type: ignore[arg-type]
+    return _decode_attributes("[" + ",".join("{" + text + "}" if text else "null" for text in texts) + "]")
 
 
 def _pick(rows: list[Any], mask: npt.NDArray[np.bool_]) -> list[Any]:

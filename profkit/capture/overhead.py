@@ -1,74 +1,87 @@
-"""What does profiling cost the host: the price of one operator and of one launch, on this machine, now.
+"""What does profiling cost the host: the price of one recorded host row, on this machine, now.
 
-The same few operators run before the profiler starts and again under it. What they take longer, times
-what the block did, estimates what profiling added to it. `--repeat` measures it instead.
+A handful of operators such as a model runs, on tiny tensors, is timed before the profiler starts and again
+under it. What it takes longer, by the rows that it left in the trace, is the price of a row; times the rows
+of the block it estimates what profiling added. `--repeat` measures it instead.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-import pyarrow as pa
+import numpy as np
 
-from profkit.analysis.events import kind_rows
+from profkit.analysis.events import CODE, RawEvents
 from profkit.record import EventKind
 
-_CALLS: Final = 40
+_CALLS: Final = 8
 _ROUNDS: Final = 5
-"""5 × 40 calls take some ms in all; the median of the rounds leaves out one that was disturbed."""
+"""5 × 8 times the operators take some ms; the median of the rounds leaves out one that was disturbed."""
+
+_HOST: Final = [CODE[kind] for kind in (EventKind.OP, EventKind.ANNOTATION, EventKind.RUNTIME)]
 
 
-@dataclass
 class Overhead:
-    """Prices in ns, before and under the profiler.
+    """Times the operators on a GPU, or on the CPU where `device` is None.
 
-    Its operators also come first in the trace: some versions of CUPTI damage the first records of a
+    Under the profiler they come first in the trace: some versions of CUPTI damage the first records of a
     session, and so damage these.
     """
 
-    device: int | None
-    _bare: tuple[float, float] = field(default=(0.0, 0.0), init=False)
-    _profiled: tuple[float, float] = field(default=(0.0, 0.0), init=False)
+    def __init__(self, device: int | None) -> None:
+        self._device = "cpu" if device is None else f"cuda:{device}"
+        self._bare = self._profiled = 0.0
+        self._span = (0, 0)
 
     def before(self) -> None:
         """Measure without the profiler."""
-        self._bare = self._prices()
+        self._bare = self._round_ns()
 
     def under(self) -> None:
         """Measure with the profiler running."""
-        self._profiled = self._prices()
+        began = time.time_ns()
+        self._profiled = self._round_ns()
+        self._span = (began, time.time_ns())
 
-    def added_ns(self, events: pa.Table) -> int:
-        """Host time that profiling added to the block that made these events, ns."""
-        operator = max(0.0, self._profiled[0] - self._bare[0])
-        launch = max(0.0, (self._profiled[1] - self._bare[1]) - operator)
-        operators = len(kind_rows(events, EventKind.OP, EventKind.ANNOTATION))
-        launches = len(kind_rows(events, EventKind.RUNTIME))
-        return round(operator * operators + launch * launches)
+    def added_ns(self, raw: RawEvents, start_unix_ns: int, wall_ns: int) -> int | None:
+        """Host time that profiling added to the block that began at `start_unix_ns` (time 0 of `raw`).
 
-    def _prices(self) -> tuple[float, float]:
-        """ns of an operator without GPU work, and of one with a launch."""
+        None where the operators left no rows to take a price from.
+        """
+        host = raw.start[np.isin(raw.kind, _HOST)]
+        began, ended = (at - start_unix_ns for at in self._span)
+        rows = int(((host >= began) & (host < ended)).sum()) / (_ROUNDS + 1)  # one round warms up
+        if not rows:
+            return None
+        price = max(0.0, self._profiled - self._bare) / rows
+        return round(price * int(((host >= 0) & (host < wall_ns)).sum()))
+
+    def _round_ns(self) -> float:
+        """Median time of a round of the operators, after one that loads their kernels."""
         import torch
 
         with torch.inference_mode():
-            tensor = torch.zeros(64, device="cpu" if self.device is None else f"cuda:{self.device}")
-            view = _median_ns(lambda: tensor.view(8, 8))
-            launch = _median_ns(lambda: tensor.add_(1)) if self.device is not None else view
-            if self.device is not None:
-                torch.cuda.synchronize(self.device)
-        return view, launch
+            tensor = torch.zeros(1, 8, 8, device=self._device)
+            rounds = []
+            for _ in range(_ROUNDS + 1):
+                began = time.perf_counter_ns()
+                for _ in range(_CALLS):
+                    _operators(tensor)
+                rounds.append(time.perf_counter_ns() - began)
+            if tensor.is_cuda:
+                torch.cuda.synchronize(tensor.device)
+        return statistics.median(rounds[1:])
 
 
-def _median_ns(call: Callable[[], Any]) -> float:
-    call()
-    rounds = []
-    for _ in range(_ROUNDS):
-        began = time.perf_counter_ns()
-        for _ in range(_CALLS):
-            call()
-        rounds.append((time.perf_counter_ns() - began) / _CALLS)
-    return statistics.median(rounds)
+def _operators(tensor: Any) -> None:
+    """A norm, a rotation and a gate, as an eager decoder layer has them; no matmul, which would allocate
+    its library's workspace."""
+    import torch
+
+    variance = tensor.pow(2).mean(-1, keepdim=True)
+    normed = tensor * torch.rsqrt(variance + 1e-6)
+    heads = normed.view(1, 8, 2, 4).transpose(1, 2)
+    turned = torch.cat((-heads[..., 2:], heads[..., :2]), dim=-1)
+    torch.nn.functional.silu(turned).reshape(1, 8, 8).add_(tensor)

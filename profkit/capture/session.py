@@ -156,7 +156,7 @@ class Session:
             raw = columns(results, self._clock.start_unix_ns + begin)
             events, kernels, losses = assemble(raw, meta.wall_ns, steps)
             self._warnings += losses.warnings()
-            meta.profiler_added_ns = self._overhead.added_ns(events)
+            meta.profiler_added_ns = self._overhead.added_ns(raw, meta.started_unix_ns, meta.wall_ns)
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing
         tables = {"events": events, "steps": steps, "telemetry": _shift(readings.table, begin, "time")}
@@ -209,10 +209,18 @@ class Session:
 
     def _note_steps(self, steps: pa.Table) -> None:
         self._warnings += self._forward.notes
+        packed = self._forward.packed_calls
         if len(steps):
+            if packed:
+                self._warnings.append(f"{packed} calls that pack several requests are not among the steps.")
             return
         if not self._modules:
             reason = "the cell names no model (an nn.Module): name it with --model, or mark steps with profkit.step"
+        elif packed:
+            reason = (
+                "each call of the model packs several requests, some reading their prompt and some decoding "
+                "(continuous batching): mark steps with profkit.step"
+            )
         elif self._forward.other_calls:
             reason = "the model was called without token ids or embeddings"
         else:

@@ -13,6 +13,17 @@ from profkit.record import STEPS, Phase
 
 
 @dataclass
+class Generate:
+    """A call of `generate`, shared by the steps inside it. Tokens per sequence."""
+
+    generation: int
+    sent: int
+    fresh: bool  # its cache starts empty
+    prompt: int | None  # tokens that it was given; None: unknown
+    length: int | None = None  # tokens that it returned, the prompt included; None: unknown
+
+
+@dataclass
 class Step:
     """One forward pass as it is recorded. Times in record time, ns; tokens per sequence."""
 
@@ -23,10 +34,9 @@ class Step:
     context_tokens: int | None
     tokens_out: int | None  # None: to be told from what follows
     generation: int
-    sent: int | None = None  # start of the generate call
+    call: Generate | None = None  # the generate call around it
     host_duration: int = 0
     marks: tuple[Any, Any] | None = None  # CUDA events before and after
-    in_generate: bool = False
 
 
 class CudaTimer:
@@ -124,9 +134,10 @@ class StepRecorder:
             if step.marks is not None and step.marks[1] is not None:
                 device_start, device_end = (times[id(mark)] for mark in step.marks)
                 device, end = device_end - device_start, max(device_end, step.start)
+            first = first_start.setdefault(step.generation, step.start)
             rows.append(
                 {
-                    "sent": step.sent if step.sent is not None else first_start.setdefault(step.generation, step.start),
+                    "sent": step.call.sent if step.call is not None else first,
                     "start": step.start,
                     "end": end if end is not None else host_end,
                     "host_duration": step.host_duration,
@@ -145,14 +156,38 @@ class StepRecorder:
 def _count_tokens(steps: list[Step]) -> None:
     """Fill `tokens_out` where the step itself could not know it.
 
-    A decode step makes one token of each sequence. A prefill step makes the first ones if it is the last
-    chunk of its prompt: a decode step of the same generation follows, or the generate call ended with it.
-    A prompt that nothing follows was scored, not continued.
+    A decode step makes one token of each sequence, or several where it verified drafted ones. A prefill step
+    makes the first ones if it is the last chunk of its prompt: a decode step of the same generation follows,
+    or the generate call ended with it. A prompt that nothing follows was scored, not continued.
     """
     following: dict[int, Step] = {}
     for step in reversed(steps):
         after = following.get(step.generation)
         if step.tokens_out is None:
-            continues = after.phase is Phase.DECODE if after is not None else step.in_generate
-            step.tokens_out = step.batch if step.phase is Phase.DECODE or continues else 0
+            continues = after.phase is Phase.DECODE if after is not None else step.call is not None
+            makes = step.phase is Phase.DECODE or continues
+            step.tokens_out = step.batch * _new_tokens(step, after) if makes else 0
         following[step.generation] = step
+
+
+def _new_tokens(step: Step, after: Step | None) -> int:
+    """Tokens per sequence that a step made: one, and as many drafted ones as were accepted.
+
+    A step that verifies drafts reads more tokens than were known before it: the prompt, later what is in the
+    cache and the newest token. What it made is known from the sequence's length afterwards.
+    """
+    call, context = step.call, step.context_tokens
+    if context is None or (step.phase is Phase.DECODE and context == 0):
+        return 1  # no cache: the whole sequence is read each time
+    if step.phase is Phase.DECODE:
+        known = context + 1
+    elif call is not None and call.prompt is not None:
+        known = call.prompt
+    else:
+        return 1
+    drafted = context + step.query_tokens - known
+    if after is None:
+        length = call.length if call is not None else None
+    else:
+        length = None if after.context_tokens is None else after.context_tokens + 1
+    return 1 if length is None else 1 + max(0, min(length - known - 1, drafted))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +17,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from profkit.errors import RecordError
-from profkit.record import SCHEMA_VERSION, SCHEMAS, Meta, Record, conform
+from profkit.record import EVENTS, SCHEMA_VERSION, SCHEMAS, Meta, Record, conform
 
 SUFFIX: Final = ".profkit"
 META_NAME: Final = "record.json"
 MAX_UNPACKED_BYTES: Final = 4 * 2**30
 """A record of ten million events takes well under 1 GiB; more than this is no record of ours."""
 MAX_META_BYTES: Final = 64 * 2**20
-MAX_ROWS: Final = 200_000_000
+_REQUIRED: Final = {
+    "events": tuple(EVENTS.names),
+    "kernels": ("event",),
+    "telemetry": ("time", "device", "metric"),
+    "steps": ("sent", "start", "end", "host_duration", "phase", "batch", "query_tokens", "generation"),
+    "kv": ("step", "layer_kind"),
+}
+"""Columns without empty cells: what they hold is always known."""
 _ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)  # the same record gives the same bytes
 
 
@@ -74,20 +82,20 @@ def load(path: str | os.PathLike[str]) -> Record:
             return _read(archive, source)
     except FileNotFoundError:
         raise RecordError(f"no record at {source}") from None
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise RecordError(f"{source} is not a .profkit record, or it is damaged: {error}") from error
 
 
 def _read(archive: zipfile.ZipFile, source: Path) -> Record:
-    sizes = {info.filename: info.file_size for info in archive.infolist()}
-    if META_NAME not in sizes:
+    members = {info.filename: info for info in archive.infolist()}
+    for info in members.values():
+        archive.open(info).close()  # refuses a name that is not the one in front of the data
+    if META_NAME not in members:
         raise RecordError(f"{source} is a zip file but not a .profkit record: it has no {META_NAME}")
-    if sum(sizes.values()) > MAX_UNPACKED_BYTES or sizes[META_NAME] > MAX_META_BYTES:
-        raise RecordError(
-            f"{source} would unpack to {sum(sizes.values()) / 2**30:.1f} GiB; "
-            f"records are at most {MAX_UNPACKED_BYTES / 2**30:.0f} GiB"
-        )
-    raw = archive.read(META_NAME)
+    unpacked = sum(info.file_size for info in members.values())
+    _check_size(members[META_NAME].file_size, f"{source}: {META_NAME}", MAX_META_BYTES)
+    _check_size(unpacked, source)
+    raw = _unpack(archive, members[META_NAME], source)
     _check_version(raw, source)
     try:
         meta = msgspec.json.decode(raw, type=Meta)
@@ -95,11 +103,28 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
         raise RecordError(f"{source}: {META_NAME} is not a record's metadata: {error}") from error
     tables = {}
     for name in SCHEMAS:
-        if f"{name}.parquet" in sizes:
-            tables[name] = _table(archive.read(f"{name}.parquet"), name, source)
+        if f"{name}.parquet" in members:
+            table = _table(_unpack(archive, members[f"{name}.parquet"], source), name, source, unpacked)
+            unpacked += table.nbytes
+            tables[name] = table
     record = Record(meta, **tables)
     _check_references(record, source)
     return record
+
+
+def _check_size(unpacked: int, what: object, limit: int = MAX_UNPACKED_BYTES) -> None:
+    if unpacked > limit:
+        raise RecordError(
+            f"{what} would unpack to {unpacked / 2**20:,.0f} MiB; in a record it is at most {limit / 2**20:,.0f} MiB"
+        )
+
+
+def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
+    """A member's bytes: at most as many as it declares, whatever its data would unpack to."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise RecordError(f"{source}: {info.filename} is compressed in a way that records are not")
+    with archive.open(info) as file:
+        return file.read(info.file_size)
 
 
 def _check_version(raw: bytes, source: Path) -> None:
@@ -116,34 +141,48 @@ def _check_version(raw: bytes, source: Path) -> None:
         )
 
 
-def _table(data: bytes, name: str, source: Path) -> pa.Table:
+def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:
+    """The table in a Parquet file; `before` bytes were unpacked already."""
+    schema = SCHEMAS[name]
+    words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        rows, width = file.metadata.num_rows, file.metadata.num_columns
-        unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-        if rows > MAX_ROWS or unpacked > MAX_UNPACKED_BYTES or width > 4 * len(SCHEMAS[name]) + 16:
-            raise RecordError(f"{source}: table {name!r} claims {rows:,} rows, more than a record can have")
-        return conform(name, file.read())
-    except pa.ArrowException as error:
+        # Words stay in their dictionaries and unknown columns unread: what is not in `rows` cannot grow.
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=words)
+        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        encoded = sum(group.total_byte_size for group in groups)
+        rows = sum(group.num_rows for group in groups)
+        _check_size(before + max(encoded, rows * sum(map(_cell_bytes, schema.types))), source)
+        return conform(name, file.read(columns=schema.names))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise RecordError(f"{source}: table {name!r} is damaged: {error}") from error
+
+
+def _cell_bytes(kind: pa.DataType) -> int:
+    """What a cell of this type takes in memory."""
+    if pa.types.is_dictionary(kind):
+        return _cell_bytes(kind.index_type)
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size) * _cell_bytes(kind.value_type)
+    return int(kind.bit_width) // 8
 
 
 def _check_references(record: Record, source: Path) -> None:
     """Rows that other tables point to must exist: an index out of range would be a wrong number."""
     import numpy as np
 
+    for table, columns in _REQUIRED.items():
+        for column in columns:
+            if record.tables[table][column].null_count:
+                raise RecordError(f"{source}: column {table}.{column} has empty cells")
     limits = (
-        ("events", "op", len(record.events)),
-        ("events", "step", len(record.steps)),
-        ("kernels", "event", len(record.events)),
-        ("kv", "step", len(record.steps)),
+        ("events", "op", -1, len(record.events)),
+        ("events", "step", -1, len(record.steps)),
+        ("kernels", "event", 0, len(record.events)),
+        ("kv", "step", -1, len(record.steps)),
     )
-    for table, column, limit in limits:
-        values = record.tables[table][column]
-        if values.null_count:
-            raise RecordError(f"{source}: column {table}.{column} has empty cells")
-        array = values.to_numpy()
-        if len(array) and (array.min() < -1 or array.max() >= limit):
+    for table, column, lowest, limit in limits:
+        array = record.tables[table][column].to_numpy()
+        if len(array) and (array.min() < lowest or array.max() >= limit):
             raise RecordError(f"{source}: column {table}.{column} points to rows that do not exist")
     starts = record.events["start"].to_numpy()
     if len(starts) and (np.diff(starts) < 0).any():

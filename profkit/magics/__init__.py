@@ -24,6 +24,7 @@ def unregister(shell: Any) -> None:
     if hooks is None:
         return
     hooks.remove()
+    shell.magics_manager.registry.pop(LlmProfile.__name__, None)
     for magics in shell.magics_manager.magics.values():
         magics.pop(NAME, None)
     for key in (f"%{NAME}", f"%%{NAME}"):

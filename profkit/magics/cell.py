@@ -1,9 +1,10 @@
 """`%%llmprofile` on a cell without changing what the cell means.
 
-The first line becomes a marker call, by a pure transformer of the text; the marker becomes the call that
-starts the profile, by a transformer of the syntax tree; IPython's own events stop it. So IPython runs the
-user's statements itself: the last value, top-level await, `%` and `!` lines, tracebacks, interrupts and
-errors are as without the magic. `--repeat` repeats the statements in the tree.
+The first line becomes the same text as a string, by a pure transformer of the text: a docstring, so that
+`from __future__` may follow it and that In[n] and tracebacks show what the user wrote. The string becomes
+the call that starts the profile, by a transformer of the syntax tree; IPython's own events stop it. So
+IPython runs the user's statements itself: the last value, top-level await, `%` and `!` lines, tracebacks,
+interrupts and errors are as without the magic. `--repeat` repeats the statements in the tree.
 """
 
 from __future__ import annotations
@@ -11,52 +12,84 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import threading
 from typing import Any, Final
 
-from IPython.core.error import UsageError
 from IPython.core.getipython import get_ipython
+from IPython.core.inputtransformer2 import cell_magic
 
 from profkit.capture.clock import Stopwatch
-from profkit.errors import OptionError, ProfkitError
+from profkit.capture.redact import redact
+from profkit.errors import OptionError, ProfilerBusyError
 from profkit.magics import llmprofile
-from profkit.magics.options import HelpRequestedError
+from profkit.magics.options import HelpRequestedError, usage_errors
 from profkit.run import Profile
 
-_MARKER: Final = "__profkit_cell__"
 _MAGIC: Final = f"%%{llmprofile.NAME}"
 
 
 def mark(lines: list[str]) -> list[str]:
-    """Replace a first line `%%llmprofile …` by the marker; any other cell is returned as it is."""
-    if not lines:
+    """Quote a first line `%%llmprofile …`; any other cell is returned as it is."""
+    if not lines or not _is_magic(lines[0]) or lines[0].rstrip().endswith("?"):
         return lines
-    magic, _, options = lines[0].rstrip("\n").partition(" ")
-    if magic.rstrip() != _MAGIC or lines[0].rstrip().endswith("?"):
-        return lines
-    return [f"{_MARKER}({options.strip()!r})\n", *lines[1:]]
+    body = lines[1:]
+    inner = "".join(body).lstrip()
+    if inner.startswith("%%"):
+        body = cell_magic(inner.splitlines(keepends=True))  # type: ignore[no-untyped-call]
+    return [f"{lines[0].strip()!r}\n", *body]
+
+
+# Where one types line by line, IPython asks whether a cell is complete, and leaves these transformers out:
+# it then sees the `%%` and waits for the cell's body.
+mark.has_side_effects = True  # type: ignore[attr-defined]
+
+
+def _is_magic(line: str) -> bool:
+    return line.split(None, 1)[:1] == [_MAGIC]
 
 
 class _Unmark(ast.NodeTransformer):
-    """Turns the marker into the calls that start the profile and, with --repeat, the passes before it."""
+    """Turns the quoted line into the call that starts the profile, after the passes that --repeat wants."""
 
-    def visit_Module(self, tree: ast.Module) -> ast.Module:  # noqa: N802 - named by ast
+    def visit_Module(self, tree: ast.Module) -> ast.Module:
         line = _marked(tree)
         if line is None:
             return tree
+        try:
+            passes = int(llmprofile.parse(line)[0].repeat)
+        except (OptionError, HelpRequestedError):
+            tree.body = [_call("prepare", line)]  # which says what is wrong, or helps
+            return ast.fix_missing_locations(tree)
         statements = tree.body[1:]
-        body: list[ast.stmt] = []
-        for _ in range(_passes(line)):
-            body += [_call("begin_pass"), *copy.deepcopy(statements)]
-        body.append(_call("begin", line))
-        tree.body = body if _wants_help(line) else [*body, *statements]
+        body: list[ast.stmt] = [_call("prepare", line)]
+        for _ in range(passes):
+            body += [_call("begin_pass"), *(_Unseen().visit(copy.deepcopy(node)) for node in statements)]
+        tree.body = [*body, _call("begin"), *statements]
         return ast.fix_missing_locations(tree)
 
 
+class _Unseen(ast.NodeTransformer):
+    """Values of an unprofiled pass are not shown, also where the shell shows every expression's."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        hidden = ast.Tuple([node.value, ast.Constant(None)], ast.Load())
+        return ast.copy_location(ast.Expr(ast.Subscript(hidden, ast.Constant(1), ast.Load())), node)
+
+    def visit_FunctionDef(self, node: ast.AST) -> ast.AST:
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AST) -> ast.AST:
+        return node
+
+    def visit_ClassDef(self, node: ast.AST) -> ast.AST:
+        return node
+
+
 def _marked(tree: ast.Module) -> str | None:
-    """The options of a marked cell."""
+    """The options of a quoted first line."""
     match tree.body:
-        case [ast.Expr(ast.Call(ast.Name(name), [ast.Constant(str() as line)])), *_] if name == _MARKER:
-            return line
+        case [ast.Expr(ast.Constant(str() as text)), *_] if _is_magic(text):
+            return text.removeprefix(_MAGIC).strip()
     return None
 
 
@@ -71,21 +104,13 @@ def _call(function: str, *arguments: str) -> ast.stmt:
     return call
 
 
-def _passes(line: str) -> int:
-    try:
-        return int(llmprofile.parse(line)[0].repeat)
-    except (OptionError, HelpRequestedError):
-        return 0  # `begin` says what is wrong
+def prepare(line: str) -> None:
+    """Check the options, before anything of the cell runs.
 
-
-def _wants_help(line: str) -> bool:
-    try:
-        llmprofile.parse(line)
-    except HelpRequestedError:
-        return True
-    except OptionError:
-        pass
-    return False
+    Raises:
+        UsageError: an option is wrong, or this cell is profiled already.
+    """
+    _hooks().prepare(line)
 
 
 def begin_pass() -> None:
@@ -93,13 +118,13 @@ def begin_pass() -> None:
     _hooks().begin_pass()
 
 
-def begin(line: str) -> None:
+def begin() -> None:
     """Start the profile of the running cell.
 
     Raises:
-        UsageError: a wrong option, or a profiler is running already.
+        UsageError: a profiler is running already.
     """
-    _hooks().begin(line)
+    _hooks().begin()
 
 
 class CellHooks:
@@ -108,13 +133,15 @@ class CellHooks:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._unmark = _Unmark()
-        self._cell = ""
+        self._thread = threading.get_ident()
         self._depth = 0
+        self._seen: Any = None
         self._clear()
 
     def _clear(self) -> None:
         self._profile: Profile | None = None
         self._options: argparse.Namespace | None = None
+        self._source = ""
         self._watch: Stopwatch | None = None
         self._passes_ns: list[int] = []
 
@@ -135,42 +162,58 @@ class CellHooks:
         after.insert(0, after.pop())
 
     def remove(self) -> None:
-        """Take them out."""
+        """Take them out; a profile that runs ends."""
         self._shell.input_transformers_cleanup.remove(mark)
         self._shell.ast_transformers.remove(self._unmark)
         for event, callback in self._callbacks():
             self._shell.events.unregister(event, callback)
+        if self._open:
+            self._end()
 
     def _callbacks(self) -> tuple[tuple[str, Any], ...]:
         return (
             ("pre_execute", self._pre_execute),
-            ("pre_run_cell", self._pre_run_cell),
             ("post_execute", self._post_execute),
             ("post_run_cell", self._post_run_cell),
         )
+
+    @property
+    def _open(self) -> bool:
+        """Whether a cell with the magic runs: an unprofiled pass of it, or the profile."""
+        return self._options is not None and not (self._profile is not None and self._profile.ended)
+
+    def prepare(self, line: str) -> None:
+        """A cell with the magic begins."""
+        with usage_errors():
+            if self._open:
+                raise ProfilerBusyError(f"{_MAGIC} in a cell that is profiled already: leave out the inner one")
+            self._clear()
+            try:
+                options, rest = llmprofile.parse(line)
+            except HelpRequestedError as text:
+                print(text)  # noqa: T201 - help is printed
+                return
+            if rest:
+                raise OptionError(f"{_MAGIC}: {rest!r} is no option; code goes below the first line")
+            source = _below_magic(llmprofile.raw_cell(self._shell))
+            self._warm_up()
+            llmprofile.make_profile(self._shell, options, source, [])  # says what is wrong with them
+        self._options, self._source = options, source
+        self._depth, self._thread = 0, threading.get_ident()
 
     def begin_pass(self) -> None:
         """A pass before the profile begins; the one before it ends."""
         self._end_pass()
         self._watch = Stopwatch()
 
-    def begin(self, line: str) -> None:
+    def begin(self) -> None:
         """The profile begins."""
+        assert self._options is not None
         self._end_pass()
-        try:
-            options, rest = llmprofile.parse(line)
-            if rest:
-                raise OptionError(f"{_MAGIC}: {rest!r} is no option; code goes below the first line")
-            source = self._cell.partition("\n")[2] if self._cell.startswith(_MAGIC) else self._cell
-            profile = llmprofile.make_profile(self._shell, options, source, self._passes_ns)
-            self._warm_up()
+        with usage_errors():
+            profile = llmprofile.make_profile(self._shell, self._options, self._source, self._passes_ns)
             profile.__enter__()
-        except HelpRequestedError as text:
-            print(text)  # noqa: T201 - help is printed
-            return
-        except ProfkitError as error:
-            raise UsageError(str(error)) from None
-        self._profile, self._options, self._depth = profile, options, 0
+        self._profile = profile
 
     def _end_pass(self) -> None:
         if self._watch is not None:
@@ -184,31 +227,47 @@ class CellHooks:
 
         import profkit.views.summary  # noqa: F401
 
-    def _pre_execute(self) -> None:
-        if self._profile is not None and self._profile.ended:
-            self._clear()  # that of a silent cell, which nobody sees
-        self._depth += 1
-
-    def _pre_run_cell(self, info: Any) -> None:
+    def _end(self) -> None:
         if self._profile is None:
-            self._clear()
-            self._cell = (info.raw_cell or "").lstrip()
+            return self._clear()  # it did not come to the profile
+        try:
+            self._profile.__exit__(None, None, None)
+        except BaseException:
+            self._clear()  # an interrupt while the record was made: there is none to show
+            raise
+
+    def _pre_execute(self) -> None:
+        if threading.get_ident() == self._thread:  # a widget's message may come in on another
+            self._depth += 1
 
     def _post_execute(self) -> None:
         """A cell has ended, however it did: the profiled one, or one that it ran itself."""
+        if threading.get_ident() != self._thread or self._was_empty():
+            return
         self._depth -= 1
-        if self._profile is not None and self._depth < 0:
-            self._profile.__exit__(None, None, None)
+        if self._open and self._depth < 0:
+            self._end()
+
+    def _was_empty(self) -> bool:
+        """Whether the cell that ended was an empty one, whose start IPython does not announce."""
+        before, self._seen = self._seen, self._shell.last_execution_result
+        return self._seen is not before and not (self._seen.info.raw_cell or "").strip()
 
     def _post_run_cell(self, result: Any) -> None:
         profile, options = self._profile, self._options
         if profile is None or options is None or not profile.ended:
             return
         self._clear()
-        error = result.error_before_exec or result.error_in_exec
+        error = None if result is None else result.error_before_exec or result.error_in_exec
         if error is not None:
-            profile.run.meta.error = f"{type(error).__name__}: {error}"
+            profile.run.meta.error = redact(f"{type(error).__name__}: {error}".rstrip(": "))
         llmprofile.bind_and_show(self._shell, options, profile)
+
+
+def _below_magic(cell: str) -> str:
+    """The code of a cell without its first line, if that is ours."""
+    text = cell.lstrip()
+    return text.partition("\n")[2] if _is_magic(text.partition("\n")[0]) else cell
 
 
 def _hooks() -> CellHooks:

@@ -6,11 +6,10 @@ import argparse
 import ast
 from typing import Any, Final
 
-from IPython.core.error import UsageError
-from IPython.core.magic import Magics, line_cell_magic, magics_class
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
 from profkit.errors import OptionError, ProfkitError
-from profkit.magics.options import HelpRequestedError, OptionParser, positive
+from profkit.magics.options import HelpRequestedError, OptionParser, positive, usage_errors
 from profkit.run import Profile, Run
 
 NAME: Final = "llmprofile"
@@ -20,19 +19,29 @@ FOLDER: Final = "profkit-runs"
 PARSER: Final = OptionParser(
     f"%%{NAME}",
     "Profile this cell: where its time went, why the GPU was idle, what a token costs.",
-    "In Python: with profkit.profile(\"baseline\") as session: ...   then session.run\n"
+    'In Python: with profkit.profile("baseline") as session: ...   then session.run\n'
     "On one line: %llmprofile [options] statement",
 )
 PARSER.add_argument("--name", help="name of the profile; the Run is bound to it in the notebook")
 PARSER.add_argument("--model", help="the model (nn.Module) whose forward passes are steps; found by itself otherwise")
-PARSER.add_argument("--repeat", type=positive(int), default=0, metavar="N",
-                    help="run the cell N times unprofiled first: measures what profiling adds")
+PARSER.add_argument(
+    "--repeat",
+    type=positive(int),
+    default=0,
+    metavar="N",
+    help="run the cell N times unprofiled first: measures what profiling adds",
+)
 PARSER.add_argument("--no-trace", action="store_true", help="no kernels and operators: steps, telemetry and times only")
 PARSER.add_argument("--shapes", action="store_true", help="record input shapes of operators")
 PARSER.add_argument("--stacks", action="store_true", help="record Python stacks of operators")
 PARSER.add_argument("--memory", action="store_true", help="record the allocator's events")
-PARSER.add_argument("--telemetry-hz", type=positive(float), default=20.0, metavar="HZ",
-                    help="readings of each GPU per second (default 20)")
+PARSER.add_argument(
+    "--telemetry-hz",
+    type=positive(float),
+    default=20.0,
+    metavar="HZ",
+    help="readings of each GPU per second (default 20)",
+)
 PARSER.add_argument("--no-source", action="store_true", help="leave the cell's code out of the record")
 PARSER.add_argument("--no-save", action="store_true", help=f"do not save the record to {FOLDER}/")
 PARSER.add_argument("--no-widget", action="store_true", help="show the summary only")
@@ -66,8 +75,8 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
     if options.model is not None:
         modules = [_named_module(shell, options.model)]
     else:
-        modules = modules_in(shell.transform_cell(source), shell.user_ns)
-    name = options.name or f"cell-{shell.execution_count}"
+        modules = modules_in(shell.transform_cell(_innermost(source)), shell.user_ns)
+    name = options.name or f"cell-{_cell_number(shell)}"
     kept = None if options.no_source else source
 
     def start() -> Session:
@@ -76,6 +85,25 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
         return session
 
     return Profile(start)
+
+
+def raw_cell(shell: Any) -> str:
+    """The running cell as it was typed."""
+    result = shell.displayhook.exec_result
+    return "" if result is None else str(result.info.raw_cell)
+
+
+def _cell_number(shell: Any) -> int:
+    """The n of the running cell's In[n]."""
+    result = shell.displayhook.exec_result
+    return int(shell.execution_count - 1 if result is None else result.execution_count)
+
+
+def _innermost(source: str) -> str:
+    """Code without the `%%` lines above it: what `%%time` runs is a string to Python."""
+    while source.lstrip().startswith("%%"):
+        source = source.lstrip().partition("\n")[2]
+    return source
 
 
 def show(shell: Any, options: argparse.Namespace, run: Run) -> None:
@@ -109,23 +137,28 @@ def _named_module(shell: Any, expression: str) -> Any:
 class LlmProfile(Magics):  # type: ignore[misc]
     """The magic for help, for lines, and for calls from code. Cells that start with it go by `CellHooks`."""
 
+    @no_var_expand
     @line_cell_magic  # type: ignore[untyped-decorator]
     def llmprofile(self, line: str, cell: str | None = None) -> Any:
         """Profile a statement (or a cell); `%llmprofile -h` lists the options."""
-        try:
-            options, rest = parse(line)
+        __tracebackhide__ = True
+        with usage_errors():
+            try:
+                options, rest = parse(line)
+            except HelpRequestedError as text:
+                print(text)  # noqa: T201 - help is printed
+                return None
             if cell is not None and rest:
                 raise OptionError(f"%%{NAME}: {rest!r} is no option; code goes below the first line")
             source = rest if cell is None else cell
-            code = _compiled(self.shell, source)
-            passes = [_timed(self.shell, code) for _ in range(options.repeat)]
+            if not source:
+                raise OptionError(f"%{NAME} needs a statement; to profile a cell, start it with %%{NAME}")
+            make_profile(self.shell, options, source, [])  # says what is wrong before anything runs
+        code = _compiled(self.shell, source)
+        passes = [_timed(self.shell, code) for _ in range(options.repeat)]
+        with usage_errors():
             profile = make_profile(self.shell, options, source, passes)
             profile.__enter__()
-        except HelpRequestedError as text:
-            print(text)  # noqa: T201 - help is printed
-            return None
-        except ProfkitError as error:
-            raise UsageError(str(error)) from None
         try:
             value = _run(self.shell, code)
         except BaseException as error:
@@ -134,7 +167,8 @@ class LlmProfile(Magics):  # type: ignore[misc]
         else:
             profile.__exit__(None, None, None)
         finally:
-            bind_and_show(self.shell, options, profile)
+            if profile.ended:
+                bind_and_show(self.shell, options, profile)
         return value
 
 
@@ -147,16 +181,19 @@ def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile) -> 
 
 def _compiled(shell: Any, source: str) -> tuple[Any, Any]:
     """Code of all but the last expression, and of that expression (None where there is none)."""
-    tree = ast.parse(shell.transform_cell(source))
+    code = shell.transform_cell(source)
+    file = shell.compile.cache(code, _cell_number(shell), raw_code=source)  # tracebacks read the lines there
+    tree = shell.transform_ast(shell.compile.ast_parse(code, file))
     value = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = tree.body.pop()
         assert isinstance(last, ast.Expr)
-        value = compile(ast.Expression(last.value), "<llmprofile>", "eval")
-    return compile(tree, "<llmprofile>", "exec"), value
+        value = shell.compile(ast.Expression(last.value), file, "eval")
+    return shell.compile(tree, file, "exec"), value
 
 
 def _run(shell: Any, code: tuple[Any, Any]) -> Any:
+    __tracebackhide__ = True
     body, value = code
     exec(body, shell.user_global_ns, shell.user_ns)  # noqa: S102 - the user's own code
     return None if value is None else eval(value, shell.user_global_ns, shell.user_ns)  # noqa: S307
@@ -165,6 +202,7 @@ def _run(shell: Any, code: tuple[Any, Any]) -> Any:
 def _timed(shell: Any, code: tuple[Any, Any]) -> int:
     from profkit.capture.clock import Stopwatch
 
+    __tracebackhide__ = True
     watch = Stopwatch()
     _run(shell, code)
     return watch.stop()

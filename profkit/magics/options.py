@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from profkit.errors import OptionError, nearest
+from IPython.core.error import UsageError
+
+from profkit.errors import OptionError, ProfkitError, nearest
 
 
 class HelpRequestedError(Exception):
@@ -92,3 +96,12 @@ def positive(kind: type[int] | type[float]) -> Any:
 
     parse.__name__ = "whole number" if kind is int else "number"
     return parse
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Our errors as IPython's own, which it shows in one line."""
+    try:
+        yield
+    except ProfkitError as error:
+        raise UsageError(str(error)) from None

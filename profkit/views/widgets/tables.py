@@ -1,0 +1,148 @@
+"""What each tab of a profile is given: the numbers of an analysis as the columns of one reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
+from profkit.analysis import kernels as kernel_analysis
+from profkit.analysis import telemetry as telemetry_analysis
+from profkit.analysis.idle import idle_by_step
+from profkit.analysis.steps import step_stats, steps_frame
+from profkit.analysis.summary import Work, summarize
+from profkit.errors import OptionError, nearest
+from profkit.record import Metric, Record
+from profkit.views import palette
+from profkit.views.content import PHASE_HEAD, describe
+from profkit.views.format import short_name
+from profkit.views.widgets.protocol import Table
+
+_WORK_UNITS: Final = {
+    "name": "",
+    "short": "",
+    "kind": "",
+    "count": "",
+    "total_ns": "ns",
+    "mean_ns": "ns",
+    "min_ns": "ns",
+    "max_ns": "ns",
+    "share": "share",
+}
+_STEP_UNITS: Final = {
+    "phase": "",
+    "generation": "",
+    "start": "ns",
+    "end": "ns",
+    "host_duration": "ns",
+    "device_duration": "ns",
+    "token_gap": "ns",
+    "batch": "",
+    "query_tokens": "tokens",
+    "context_tokens": "tokens",
+    "tokens_out": "tokens",
+    "busy_ns": "ns",
+    "launch_ns": "ns",
+    "sync_ns": "ns",
+    "dependency_ns": "ns",
+    "edge_ns": "ns",
+    "unknown_ns": "ns",
+}
+
+
+def overview(record: Record) -> Table:
+    """The summary: its longest work as columns, its words as `info`."""
+    summary = summarize(record)
+    top = pd.DataFrame([asdict(work) for work in summary.top], columns=[f.name for f in fields(Work)])
+    words = asdict(describe(summary))
+    del words["top"]  # the columns have it in full
+    return Table.of(_with_short(top), _WORK_UNITS, {**words, "phase_head": PHASE_HEAD})
+
+
+def kernels(record: Record, by: kernel_analysis.By = "name") -> Table:
+    """GPU work, or host operators where there is no GPU, grouped `by` name, kind or op."""
+    frame = kernel_analysis.kernels(record, by)
+    return Table.of(_with_short(frame), _WORK_UNITS, {"by": by, "where": frame.attrs["where"]})
+
+
+def steps(record: Record) -> Table:
+    """One row per forward, with the GPU's busy and idle time in it."""
+    stats = step_stats(record)
+    frame = steps_frame(record)
+    frame["token_gap"] = _token_gap(frame)
+    frame = frame.join(idle_by_step(record).drop(columns="step", errors="ignore"))
+    info = {
+        "stats": stats.to_dict() if stats else None,
+        "causes": {str(cause): label for cause, label in palette.IDLE_LABELS.items()},
+        "reason": record.meta.not_measured.get("steps"),
+    }
+    return Table.of(frame, _STEP_UNITS, info)
+
+
+def telemetry(record: Record) -> Table:
+    """Every reading, track after track: one track is one metric of one GPU."""
+    tracks, frames = [], []
+    table = record.telemetry
+    for metric in Metric:
+        if metric is Metric.CLOCK_EVENT_REASONS:
+            continue  # a bit mask is no curve: `clock_reasons` says it in words
+        of = table.filter(pc.equal(table["metric"], metric.value))
+        for device in sorted(pc.unique(of["device"]).to_pylist()):
+            time, value = telemetry_analysis.series(record, metric, device)
+            if len(time):
+                frames.append(pd.DataFrame({"track": np.int32(len(tracks)), "time": time, "value": value}))
+                tracks.append(
+                    {"metric": metric.value, "label": metric.label, "unit": metric.unit, "device": device}
+                )
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    info = {
+        "tracks": tracks,
+        "wall_ns": record.meta.wall_ns,
+        "clock_reasons": telemetry_analysis.clock_reasons(record),
+        "reason": record.meta.not_measured.get("telemetry"),
+    }
+    return Table.of(frame, {"track": "", "time": "ns", "value": ""}, info)
+
+
+TABLES: Final[dict[str, Callable[..., Table]]] = {
+    "overview": overview,
+    "kernels": kernels,
+    "steps": steps,
+    "telemetry": telemetry,
+}
+
+
+def table(record: Record, what: object, options: dict[str, Any]) -> Table:
+    """The answer to one request.
+
+    Raises:
+        OptionError: no such table, or it has no such option.
+    """
+    make = TABLES.get(what) if isinstance(what, str) else None
+    if make is None:
+        raise OptionError(f"no table {what!r} in a profile{nearest(str(what), TABLES)}")
+    known = ("by",) if make is kernels else ()
+    for option in options:
+        if option not in known:
+            raise OptionError(f"table {what!r} has no option {option!r}{nearest(option, known)}")
+    return make(record, **options)
+
+
+def _with_short(frame: pd.DataFrame) -> pd.DataFrame:
+    """With each name in its readable form beside the whole one."""
+    return frame.assign(short=[short_name(name) for name in frame["name"]])
+
+
+def _token_gap(steps: pd.DataFrame) -> pd.Series[Any]:
+    """From the token before to this step's token in the same generation, ns; NA for the first."""
+    gap = pd.Series(pd.NA, steps.index, dtype="Int64")
+    for _, of in steps.groupby("generation"):
+        first = (of["tokens_out"] > 0).to_numpy().argmax()
+        if of["tokens_out"].iloc[first] > 0:
+            ends = of["end"].iloc[first:]
+            gap[ends.index] = ends.diff()
+    return gap
