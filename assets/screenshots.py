@@ -32,7 +32,11 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for name, theme in THEMES.items():
-        with tempfile.TemporaryDirectory() as folder, jupyterlab(Path(folder) / "lab", theme) as lab, chromium() as browser:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            jupyterlab(Path(folder) / "lab", theme) as lab,
+            chromium() as browser,
+        ):
             shutil.copy(options.record, lab.root / "record.profkit")
             page = open_view(lab, browser, options.width, options.scale)
             for tab in TABS:
@@ -48,7 +52,7 @@ def open_view(lab: Lab, browser: Browser, width: int, scale: float) -> Page:
     lab.open(page, lab.notebook("profile", CELL))
     page.keyboard.press("Control+b")  # the file browser
     lab.run_all(page)
-    page.locator(".pk-figures").wait_for(timeout=60_000)
+    page.locator(".pk-figures").wait_for(timeout=20_000)
     lab.wait_idle(page)
     return page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from profkit.version import __version__
 
 _HOMES = {
     "profile": "run",
@@ -18,7 +18,7 @@ _HOMES = {
 }
 """Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
 
-__all__ = [*_HOMES, "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [*_HOMES, "__version__", "load_ipython_extension", "unload_ipython_extension"]
 
 if TYPE_CHECKING:
     from profkit.capture.session import region as region

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from profkit import __version__
 from profkit.errors import ProfkitError
+from profkit.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

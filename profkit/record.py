@@ -171,6 +171,8 @@ class Meta(msgspec.Struct, kw_only=True):
     peak_memory_bytes: dict[int, int] = msgspec.field(default_factory=dict)  # device: allocator's peak
     energy_j: dict[int, float] = msgspec.field(default_factory=dict)  # device: the hardware counter's
     energy_error_j: dict[int, float] = msgspec.field(default_factory=dict)  # device: ± of it
+    decode_weight_bytes: int | None = None  # of the model's weights that every decode step reads
+    decode_device: int | None = None  # where they lie
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     source: str | None = None  # the cell's code
     error: str | None = None  # what ended the block early

@@ -15,6 +15,7 @@ from profkit.analysis import idle as idle_analysis
 from profkit.analysis import kernels as kernel_analysis
 from profkit.analysis import steps as step_analysis
 from profkit.analysis.summary import summarize
+from profkit.errors import OptionError
 from profkit.formats import archive
 from profkit.record import Meta, Record
 
@@ -71,9 +72,10 @@ class Run:
 
     def summary(self, link: str | None = None) -> SummaryView:
         """The profile in a dozen numbers; shows itself as text, HTML and PNG."""
+        from profkit.views.caption import software
         from profkit.views.summary import shown
 
-        return shown(summarize(self.record), link=link)
+        return shown(summarize(self.record), link=link, software=software(self.meta))
 
     def kernels(self, by: kernel_analysis.By = "name") -> pd.DataFrame:
         """GPU work (host operators where there was no GPU) by "name", "kind" or "op", longest first."""
@@ -87,11 +89,11 @@ class Run:
         """GPU time by cause for every step."""
         return idle_analysis.idle_by_step(self.record, device)
 
-    def figure(self, kind: str, **options: Any) -> Figure:
-        """A matplotlib figure: "kernels", "steps", "telemetry", "timeline"."""
+    def figure(self, kind: str, window: tuple[int, int] | None = None) -> Figure:
+        """A matplotlib figure: "kernels", "steps", "telemetry", or "timeline" (of a `window` from when to when, ns)."""
         from profkit.views.figures import figure
 
-        return figure(self.record, kind, **options)
+        return figure(self.record, kind, window)
 
     def widget(self) -> Any:
         """The interactive view."""
@@ -197,6 +199,9 @@ def profile(
     options = Options(trace, shapes, stacks, memory, telemetry_hz)
     if model is not None:
         modules = list(model) if isinstance(model, list | tuple) else [model]
+        for module in modules:
+            if not hasattr(module, "register_forward_hook"):
+                raise OptionError(f"model is an nn.Module or a list of them, not {type(module).__name__}")
     else:
         modules = _callers_modules()
     return Profile(lambda: Session(name, options, modules))

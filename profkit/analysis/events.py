@@ -25,7 +25,7 @@ CLOCK_SKEW_NS: Final = 100_000
 """GPU work that starts this long before its launch is a damaged record. The profiler fits the GPU's
 clock to the host's; the fit is good to microseconds, damaged rows are off by milliseconds and more."""
 
-LAUNCHING: Final = r"Launch|Memcpy|Memset"
+LAUNCHING: Final = r"Launch(?!Host)|Memcpy|Memset"
 """A runtime call with one of these in its name puts work on the GPU."""
 
 
@@ -119,7 +119,7 @@ def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, p
         {
             "start": raw.start[kept],
             "duration": raw.duration[kept],
-            "name": raw.names.take(pa.array(kept)),
+            "name": _names(raw.names, kept),
             "kind": pa.DictionaryArray.from_arrays(pa.array(raw.kind[kept]), pa.array(map(str, KINDS))),
             "device": raw.device[kept],
             "lane": raw.lane[kept],
@@ -131,6 +131,13 @@ def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, p
         schema=EVENTS,
     )
     return events, _kernels(raw, row), losses
+
+
+def _names(names: pa.DictionaryArray, kept: Ints) -> pa.DictionaryArray:
+    """The names of these rows, with a dictionary of no others."""
+    codes = names.indices.to_numpy(zero_copy_only=False)[kept]
+    used, codes = np.unique(codes, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names.dictionary.take(pa.array(used)))
 
 
 def kind_rows(events: pa.Table, *kinds: EventKind) -> Ints:

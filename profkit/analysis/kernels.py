@@ -33,22 +33,35 @@ class WorkKind(enum.StrEnum):
 _RULES: Final = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
-        (WorkKind.COMMUNICATION, r"nccl|c10d|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|rccl|nvshmem"),
-        (WorkKind.ATTENTION, r"flash|fmha|sdpa|attention|attn|mla_|paged_kv|lean_reduction"),
+        (
+            WorkKind.COMMUNICATION,
+            r"nccl|c10d|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce|rccl|nvshmem",
+        ),
+        (WorkKind.COPY, r"reshape_and_cache|concat_and_cache|appendpagedkv"),
+        (
+            WorkKind.ATTENTION,
+            r"flash(?!infer)|fmha|sdpa|attention|attn|mla_|paged_kv|lean_reduction"
+            r"|with(paged|ragged)?kvcache|mergestates|_fwd(_grouped)?_kernel_stage",
+        ),
         (
             WorkKind.MATMUL,
-            r"gemm|gemv|nvjet|cutlass|cublas|splitk|matmul|\bmm\b|\bbmm\b|\baddmm\b|\blinear\b|xmma|wgmma"
-            r"|\bbaddbmm\b|_mm\b|_int_mm|marlin|machete",
+            r"gemm|gemv|nvjet|cutlass|cublas|splitk|matmul|\bmm\b|\bbmm\b|\baddmm\b|linear\b|xmma|wgmma"
+            r"|\bbaddbmm\b|_mm\b|_int_mm|marlin|machete|fused_moe_kernel|^triton_tem",
         ),
-        (WorkKind.NORM, r"layer_?norm|rms_?norm|group_?norm|batch_?norm|norm_kernel|rmsnorm|_norm\b|rsqrt"),
+        (
+            WorkKind.NORM,
+            r"layer_?norm|rms_?norm|group_?norm|batch_?norm|norm_kernel|rmsnorm|_norm\b|rsqrt|rowwisemoments"
+            r"|\bbn_fw",
+        ),
         (
             WorkKind.COPY,
-            r"memcpy|memset|copy|catarray|\bcat\b|\bclone\b|_to_copy|index_select|indexselect|gather|scatter"
-            r"|embedding|index_put|index_kernel|fill|transpose|contiguous|\bstack\b|repeat",
+            r"memcpy|memset|copy|catarray|\bcat\b|\bclone\b|_to_copy|index_select|indexselect|gather(?!topk)"
+            r"|scatter|(?<!rotary_)embedding|index_put|index_kernel|\bindex\b|(?<!masked_)fill|transpose"
+            r"|contiguous|\bstack\b|repeat",
         ),
         (
             WorkKind.ELEMENTWISE,
-            r"elementwise|\badd_?\b|\bmul_?\b|\bsub_?\b|\bdiv_?\b|silu|gelu|relu"
+            r"elementwise|\badd_?\b|\bmul_?\b|\bsub_?\b|\bdiv_?\b|silu|gelu|relu|masked_fill|quant"
             r"|sigmoid|tanh|\bexp\b|\bpow\b|\bneg\b|\bcos\b|\bsin\b|\bwhere\b|softmax|pointwise|rotary|rope|swiglu",
         ),
     )
@@ -90,6 +103,7 @@ def kernels(record: Record, by: By = "name") -> pd.DataFrame:
     else:
         rows = kind_rows(record.events, EventKind.OP)
         time = self_time(record.events, rows)
+        by = "name" if by == "op" else by  # the work is the operators themselves
     frame = _group(record.events, rows, time, by)
     frame.attrs["where"] = "gpu" if gpu else "host"
     return frame

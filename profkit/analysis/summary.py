@@ -10,6 +10,7 @@ import numpy as np
 
 from profkit.analysis import telemetry
 from profkit.analysis.events import kind_rows, launch_calls
+from profkit.analysis.floor import NoFloorError, decode_floor
 from profkit.analysis.idle import Idle, idle
 from profkit.analysis.kernels import kernels
 from profkit.analysis.steps import StepStats, step_stats, steps_frame
@@ -57,7 +58,8 @@ class Summary:
     energy_error_j: float | None
     joules_per_token: float | None
     mean_power_w: float | None
-    floor_ns: int | None
+    floor_ns: int | None  # of a decode step: no implementation on this GPU is faster
+    floor_source: str | None
     stats: StepStats | None
     idle: Idle
     where: str  # "gpu" or "host": what `top` and `kinds` count
@@ -85,6 +87,11 @@ def summarize(record: Record) -> Summary:
     energy = telemetry.energy(record)
     unprofiled = int(np.median(meta.unprofiled_wall_ns)) if meta.unprofiled_wall_ns else None
     frame = kernels(record)
+    try:
+        floor = decode_floor(record)
+    except NoFloorError as reason:
+        floor = None
+        missing["floor"] = str(reason)
     return Summary(
         name=meta.name,
         created=meta.created,
@@ -108,7 +115,8 @@ def summarize(record: Record) -> Summary:
         energy_error_j=energy.error_j if energy else None,
         joules_per_token=energy.total_j / output if energy and output else None,
         mean_power_w=telemetry.mean_power_w(record),
-        floor_ns=None,
+        floor_ns=floor.ns if floor else None,
+        floor_source=floor.source if floor else None,
         stats=stats,
         idle=busy,
         where=frame.attrs["where"],

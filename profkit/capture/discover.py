@@ -83,7 +83,7 @@ def _modules_of(value: Any, module_type: type, depth: int, seen: set[int]) -> It
         if _is_library(value):
             return
         wrapped = getattr(value, "__wrapped__", None)
-        parts = [value.__globals__.get(name) for name in value.__code__.co_names]
+        parts = [value.__globals__.get(name) for name in _global_names(value.__code__)]
         parts += [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
         parts += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), wrapped]
         for part in parts:
@@ -92,6 +92,14 @@ def _modules_of(value: Any, module_type: type, depth: int, seen: set[int]) -> It
         own = _dict(value)
         if 0 < len(own) <= _MAX_ATTRIBUTES:
             yield from (part for part in own.values() if isinstance(part, module_type))
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    """Globals that the code names, also in its comprehensions, lambdas and inner functions."""
+    yield from code.co_names
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from _global_names(part)
 
 
 def _is_library(function: types.FunctionType) -> bool:
@@ -113,7 +121,8 @@ def modules_of_frame(frame: types.FrameType) -> list[Any]:
     if torch is None:
         return []
     found: dict[int, Any] = {}
-    names = (*frame.f_code.co_names, *frame.f_code.co_varnames, *frame.f_code.co_freevars)
+    code = frame.f_code
+    names = (*_global_names(code), *code.co_varnames, *code.co_cellvars, *code.co_freevars)
     namespace = {**frame.f_globals, **frame.f_locals}
     for value in (namespace.get(name) for name in names):
         for module in _modules_of(value, torch.nn.Module, _DEPTH, set()):

@@ -29,6 +29,19 @@ class Sequences:
     decoding: bool = False
 
 
+_Key = int | tuple[int, int]
+"""Whose sequences: the id of their cache, else the model's and the thread's."""
+
+
+@dataclass
+class _Call:
+    """A forward that runs. `step` is None where it is no step of its own."""
+
+    module: int  # id
+    step: Step | None = None
+    state: Sequences | None = None
+
+
 class ForwardWatcher:
     """Watches modules between `attach` and `detach` and records each outermost forward as a step.
 
@@ -42,9 +55,10 @@ class ForwardWatcher:
         self._modules: list[Any] = []
         self._hooked: set[int] = set()  # ids of modules
         self._devices: dict[int, int | None] = {}  # by id of the module
-        self._states: dict[int, Sequences] = {}  # by id of the cache, else of the module
+        self._states: dict[_Key, Sequences] = {}
         self._alive: dict[int, weakref.ref[Any]] = {}
         self._local = threading.local()
+        self.stepped: dict[int, Any] = {}  # by id: modules of which a step was recorded
         self.notes: list[str] = []  # for the record: what could not be watched, or failed
         self.other_calls = 0  # calls of a watched module without tokens
         self.packed_calls = 0  # calls with several sequences in one row, each perhaps in another phase
@@ -164,57 +178,56 @@ class ForwardWatcher:
 
     def _before(self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         stack = self._stack()
-        if any(entry[0] == id(module) for entry in stack):
+        if any(call.module == id(module) for call in stack):
             stack.clear()  # an interrupt left the last call of this module open
-        if stack:
-            stack.append((id(module), None))
-            return
-        device = self._devices.get(id(module))
-        step = self._describe(module, args, kwargs, device)
-        stack.append((id(module), step and self._recorder.open(step, device)))
+        call = _Call(id(module))
+        if not stack:
+            device = self._devices.get(id(module))
+            call.step, call.state = self._describe(module, args, kwargs, device)
+            if call.step is not None:
+                self._recorder.open(call.step, device)
+        stack.append(call)
 
     def _after(self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         stack = self._stack()
-        if not stack or stack[-1][0] != id(module):
+        if not stack or stack[-1].module != id(module):
             return
-        _, step = stack.pop()
-        if step is None or output is None:  # None: the forward raised
+        call = stack.pop()
+        if call.step is None or call.state is None or output is None:  # None: the forward raised
             return
-        self._recorder.close(step, self._devices.get(id(module)))
+        self._recorder.close(call.step, self._devices.get(id(module)))
+        self.stepped[id(module)] = module
         returned = _cache_of(output) if isinstance(output, Mapping) else None
         if returned is not None:
-            passed = _cache_of(kwargs)
-            state = self._states.get(id(module if passed is None else passed))
-            if state is not None:
-                self._remember(returned, state)
+            self._remember(module, returned, call.state)
 
-    def _stack(self) -> list[tuple[int, Step | None]]:
+    def _stack(self) -> list[_Call]:
         if not hasattr(self._local, "stack"):
             self._local.stack = []
-        stack: list[tuple[int, Step | None]] = self._local.stack
+        stack: list[_Call] = self._local.stack
         return stack
 
     def _describe(
         self, module: Any, args: Sequence[Any], kwargs: Mapping[str, Any], device: int | None
-    ) -> Step | None:
+    ) -> tuple[Step, Sequences] | tuple[None, None]:
+        """The step that a call is, and its sequences after it."""
         import torch
 
         shape = _token_shape(args[:1], kwargs)
         if shape is None:
             self.other_calls += 1
-            return None
+            return None, None
         if any(kwargs.get(name) is not None for name in _PACKED_ARGUMENTS):
             self.packed_calls += 1
-            return None
+            return None, None
         if device is not None and torch.cuda.is_current_stream_capturing():
-            return None  # recorded into a graph, not run
+            return None, None  # recorded into a graph, not run
         batch, query = shape
         cache = _cache_of(kwargs)
-        owner = cache if cache is not None else module
-        state = self._known(owner)
+        state = self._known(module, cache)
         call = self._generating()
         if call is not None and id(module) in self._local.drafting:
-            return None  # an assistant that drafts: the steps are those of the model that verifies
+            return None, None  # an assistant that drafts: the steps are those of the model that verifies
         if call is not None and state is not None and state.generation != call.generation:
             state = None  # an earlier call's, on a cache or a model that is used again
         context = self._context(cache, state, call, query)
@@ -224,11 +237,9 @@ class ForwardWatcher:
         else:
             generation = self._recorder.next_generation() if fresh or state is None else state.generation
         in_cache = None if context is None else (query if cache is None and context == 0 else context + query)
-        self._remember(
-            owner,
-            Sequences(generation, in_cache, batch, query, decoding=phase is Phase.DECODE),
-        )
-        return Step(
+        after = Sequences(generation, in_cache, batch, query, decoding=phase is Phase.DECODE)
+        self._remember(module, cache, after)
+        step = Step(
             start=0,
             phase=phase,
             batch=batch,
@@ -238,6 +249,7 @@ class ForwardWatcher:
             generation=generation,
             call=call,
         )
+        return step, after
 
     @staticmethod
     def _context(cache: Any, state: Sequences | None, call: Generate | None, query: int) -> int | None:
@@ -252,19 +264,21 @@ class ForwardWatcher:
             return 0 if call is not None and call.fresh else None
         return state.tokens
 
-    def _known(self, owner: Any) -> Sequences | None:
-        key = id(owner)
-        alive = self._alive.get(key)
-        if alive is not None and alive() is not owner:
+    def _known(self, module: Any, cache: Any) -> Sequences | None:
+        key = _key(module, cache)
+        alive = self._alive.get(id(cache))
+        if cache is not None and alive is not None and alive() is not cache:
             self._states.pop(key, None)  # the id was given to another object
         return self._states.get(key)
 
-    def _remember(self, owner: Any, state: Sequences) -> None:
-        self._states[id(owner)] = state
+    def _remember(self, module: Any, cache: Any, state: Sequences) -> None:
+        self._states[_key(module, cache)] = state
+        if cache is None:
+            return
         try:
-            self._alive[id(owner)] = weakref.ref(owner)
+            self._alive[id(cache)] = weakref.ref(cache)
         except TypeError:  # tuples, the older form of a cache
-            self._alive.pop(id(owner), None)
+            self._alive.pop(id(cache), None)
 
 
 def classify(
@@ -361,11 +375,15 @@ def _cache_of(kwargs: Mapping[str, Any]) -> Any:
     return next((kwargs[name] for name in _CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
 
 
+def _key(module: Any, cache: Any) -> _Key:
+    return id(cache) if cache is not None else (id(module), threading.get_ident())
+
+
 def _cache_length(cache: Any) -> int | None:
     """Tokens in a cache, if it knows them as a number of the host."""
     if isinstance(cache, tuple | list):
-        first = cache[0][0] if cache and cache[0] else None
-        return int(first.shape[-2]) if hasattr(first, "shape") else None
+        shape = getattr(cache[0][0] if cache and cache[0] else None, "shape", None)
+        return int(shape[-2]) if shape is not None else None
     try:
         length = cache.get_seq_length()
     except Exception:  # noqa: BLE001 - a foreign object, and a state-space model's cache has no length

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -37,10 +38,12 @@ _KIND_OF_ACTIVITY: Final = {
 instants without a length (memory)."""
 
 _SKIP: Final = -1
-_RUNTIME_NAME: Final = re.compile(r"cu(da)?[A-Z]")
+_RUNTIME_NAME: Final = re.compile(r"cu(da)?[A-Z]\w*$")
 _OP_NAME: Final = re.compile(r"[A-Za-z_0-9]+::[A-Za-z_0-9.]+$")
 _PYTHON_NAME: Final = re.compile(r".*\(\d+\): |<built-in |nn\.Module: ")
 _decode_attributes: Final = msgspec.json.Decoder(list[Attributes | None]).decode
+_START_SLACK_NS: Final = 1_000_000
+"""A trace that began this long after ours is another one's."""
 _MAX_GPUS: Final = 64
 """More than any one machine shows to a process."""
 
@@ -56,8 +59,9 @@ class Kineto:
         self, *, cuda: bool, shapes: bool = False, stacks: bool = False, memory: bool = False
     ) -> None:
         self._cuda = cuda
-        self._options = {"record_shapes": shapes, "with_stack": stacks, "profile_memory": memory}
+        self._options: Any = {"record_shapes": shapes, "with_stack": stacks, "profile_memory": memory}
         self._profiler: Any = None
+        self._started_unix_ns = 0
 
     def start(self) -> None:
         """Start recording.
@@ -78,7 +82,7 @@ class Kineto:
         # Rows with attributes of kernels: torch 2.11 only exposes them on request, which costs it a
         # string per row; torch 2.13 reads them off the activity, and then need not build its own rows.
         direct = hasattr(torch._C._autograd._ProfilerResult, "trace_activities")
-        config: dict[str, bool] = {"profile_all_threads": True}
+        config: Any = {"profile_all_threads": True}
         if not direct:
             config["expose_kineto_event_metadata"] = self._cuda
         elif not self._options["with_stack"]:
@@ -88,6 +92,7 @@ class Kineto:
             activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
         )
         self._profiler.__enter__()
+        self._started_unix_ns = time.time_ns()
 
     def stop(self) -> Any:
         """Stop recording; returns torch's results for `columns`.
@@ -109,6 +114,11 @@ class Kineto:
         results = profiler.profiler.kineto_results
         if results is None or results.trace_start_ns() == 0:
             raise stolen
+        if results.trace_start_ns() > self._started_unix_ns + _START_SLACK_NS:
+            raise TraceLostError(
+                "The cell started torch.profiler and left it running, which ended this trace; the end of this "
+                "profile then ended that one. Stop it where it was started, or use --no-trace (trace=False)."
+            )
         return results
 
 
@@ -133,6 +143,20 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+class _Accessors:
+    """The accessors of a row's type as plain functions.
+
+    pybind11 wraps each in an `instancemethod`, whose call costs a quarter more.
+    """
+
+    def __init__(self, row_type: type) -> None:
+        self._type = row_type
+
+    def __getattr__(self, name: str) -> Any:
+        accessor = getattr(self._type, name)
+        return getattr(accessor, "__func__", accessor)
 
 
 def _ints(accessor: Callable[[Any], int], rows: Sequence[Any]) -> Ints:
@@ -161,17 +185,16 @@ def _dictionary(codes: npt.NDArray[np.int32], names: list[str]) -> pa.Dictionary
 
 def _from_activities(rows: list[Any]) -> RawEvents:
     """torch ≥ 2.13: Kineto's own activities, with their type."""
-    row_type = type(rows[0]) if rows else object
-    codes, types = _encode(map(row_type.type, rows), len(rows))  # type: ignore[attr-defined]
-    kind_of = [CODE[_KIND_OF_ACTIVITY[t]] if t in _KIND_OF_ACTIVITY else _SKIP for t in types]
-    kind = np.array(kind_of, np.int8)[codes] if rows else np.empty(0, np.int8)
-    if (kind == _SKIP).any():
-        rows = [row for row, k in zip(rows, kind, strict=True) if k != _SKIP]
-        kind = kind[kind != _SKIP]
-    get: Any = row_type
-    names = _dictionary(*_encode(map(get.name, rows), len(rows))) if rows else _dictionary(codes, [])
     if not rows:
-        return _empty(names)
+        return _empty()
+    get = _Accessors(type(rows[0]))
+    codes, types = _encode(map(get.type, rows), len(rows))
+    kind_of = [CODE[_KIND_OF_ACTIVITY[t]] if t in _KIND_OF_ACTIVITY else _SKIP for t in types]
+    kind = np.array(kind_of, np.int8)[codes]
+    if (kind == _SKIP).any():
+        rows = _pick(rows, kind != _SKIP)
+        kind = kind[kind != _SKIP]
+    names = _dictionary(*_encode(map(get.name, rows), len(rows)))
     gpu = np.isin(kind, GPU_CODES)
     device = np.full(len(rows), HOST, np.int16)
     device[gpu] = _ints(get.device_id, _pick(rows, gpu))
@@ -193,8 +216,8 @@ def _from_events(rows: list[Any]) -> RawEvents:
     The name tells host operators and runtime calls; the device is asked of the others alone.
     """
     if not rows:
-        return _empty(_dictionary(np.empty(0, np.int32), []))
-    get: Any = type(rows[0])
+        return _empty()
+    get = _Accessors(type(rows[0]))
     codes, words = _encode(map(get.name, rows), len(rows))
     kind = np.array([_kind_by_name(word) for word in words], np.int8)[codes]
     lane = _ints(get.start_thread_id, rows)
@@ -233,7 +256,7 @@ def _from_events(rows: list[Any]) -> RawEvents:
     return raw
 
 
-def _on_gpu(rows: list[Any], index: Ints, get: Any) -> npt.NDArray[np.bool_]:
+def _on_gpu(rows: list[Any], index: Ints, get: _Accessors) -> npt.NDArray[np.bool_]:
     """Which rows ran on a GPU. Host rows carry the process id as their device, which is far cheaper to read
     than the device's type, unless it is so small that it could be a GPU's index."""
     if os.getpid() >= _MAX_GPUS:
@@ -260,7 +283,7 @@ def _gpu_kind(name: str) -> EventKind:
     return EventKind.MEMSET if name.startswith("Memset") else EventKind.KERNEL
 
 
-def _name_threads(rows: list[Any], kind: npt.NDArray[np.int8], lane: Ints, get: Any) -> None:
+def _name_threads(rows: list[Any], kind: npt.NDArray[np.int8], lane: Ints, get: _Accessors) -> None:
     """Replace the profiler's own thread numbers in `lane` by the system's, seen on one operator each.
 
     Runtime calls carry a thread id that goes stale when a thread's handle is used again; where there is
@@ -284,7 +307,7 @@ def _finish(
     start: Ints,
     duration: Ints,
     lane: Ints,
-    get: Any,
+    get: _Accessors,
 ) -> RawEvents:
     """The columns that both paths read the same way: ids, links, attributes of GPU work."""
     gpu = np.isin(kind, GPU_CODES)
@@ -311,19 +334,31 @@ def _finish(
 
 def _attributes(texts: list[str | None]) -> list[Attributes | None]:
     """Kineto's fragments `"key": value, …` as structs; one decode for all halves its cost."""
-    if all(texts):
-        return _decode_attributes("[{" + "},{".join(texts) + "}]") if texts else []  # type: ignore[arg-type]
-    return _decode_attributes("[" + ",".join("{" + text + "}" if text else "null" for text in texts) + "]")
+    try:
+        return _decode_attributes("[" + ",".join(map(_object, texts)) + "]")
+    except msgspec.DecodeError:  # a name with a quote in it, say: that row goes without
+        return [found for text in texts for found in _attributes_of_one(text)]
+
+
+def _attributes_of_one(text: str | None) -> list[Attributes | None]:
+    try:
+        return _decode_attributes("[" + _object(text) + "]")
+    except msgspec.DecodeError:
+        return [None]
+
+
+def _object(text: str | None) -> str:
+    return "{" + text + "}" if text else "null"
 
 
 def _pick(rows: list[Any], mask: npt.NDArray[np.bool_]) -> list[Any]:
     return [rows[at] for at in np.flatnonzero(mask).tolist()]
 
 
-def _empty(names: pa.DictionaryArray) -> RawEvents:
+def _empty() -> RawEvents:
     none = np.empty(0, np.int64)
     return RawEvents(
-        names=names,
+        names=_dictionary(np.empty(0, np.int32), []),
         start=none.copy(),
         duration=none,
         kind=np.empty(0, np.int8),

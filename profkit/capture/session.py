@@ -12,7 +12,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import profkit
 from profkit.analysis.events import assemble
 from profkit.capture.clock import Clock, synchronize
 from profkit.capture.environment import environment
@@ -24,7 +23,9 @@ from profkit.capture.redact import redact
 from profkit.capture.steps import Step, StepRecorder
 from profkit.capture.telemetry import Telemetry
 from profkit.errors import OptionError, ProfilerBusyError
+from profkit.models.weights import UnknownWeightsError, decode_weights
 from profkit.record import EVENTS, Meta, Phase, Record
+from profkit.version import __version__
 
 _active: Session | None = None
 _guard: Final = threading.Lock()
@@ -137,7 +138,7 @@ class Session:
         self._missing |= readings.not_measured
         meta = Meta(
             name=self._name,
-            profkit_version=profkit.__version__,
+            profkit_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             started_unix_ns=self._clock.start_unix_ns + begin,
             wall_ns=end - begin,
@@ -151,6 +152,7 @@ class Session:
             error=f"{type(error).__name__}: {error}" if error is not None else None,
             environment=environment(),
         )
+        self._note_weights(meta)
         events, kernels = EVENTS.empty_table(), None
         if results is not None:
             raw = columns(results, self._clock.start_unix_ns + begin)
@@ -177,7 +179,7 @@ class Session:
         try:
             return list(range(len(torch_gpus())))
         except ReadingError as reason:
-            for what in ("gpu_busy", "peak_memory", "energy"):
+            for what in ("gpu_busy", "peak_memory", "energy", "power"):
                 self._missing[what] = str(reason)
             return []
 
@@ -204,8 +206,21 @@ class Session:
         except TraceLostError as lost:
             self._warnings.append(str(lost))
             for what in ("gpu_busy", "kernels"):
-                self._missing[what] = "the trace was taken over by another profiler"
+                self._missing.setdefault(what, "the trace was taken over by another profiler")
             return None
+
+    def _note_weights(self, meta: Meta) -> None:
+        """What a decode step of the model must read, for its floor."""
+        models = list(self._forward.stepped.values())
+        if not self._devices:
+            self._missing["floor"] = self._missing["gpu_busy"]
+        elif len(models) != 1:
+            self._missing["floor"] = f"{len(models)} models ran steps" if models else "no step of a model was seen"
+        else:
+            try:
+                meta.decode_weight_bytes, meta.decode_device = decode_weights(models[0])
+            except UnknownWeightsError as reason:
+                self._missing["floor"] = str(reason)
 
     def _note_steps(self, steps: pa.Table) -> None:
         self._warnings += self._forward.notes

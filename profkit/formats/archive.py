@@ -35,6 +35,13 @@ _REQUIRED: Final = {
 _ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)  # the same record gives the same bytes
 
 
+class _Head(msgspec.Struct):
+    """What is checked before and after the rest of `record.json` is read."""
+
+    schema_version: int
+    rows: dict[str, int] = {}  # of each table: a damaged directory of the zip can hide a table
+
+
 def save(record: Record, path: str | os.PathLike[str]) -> Path:
     """Write a record; `path` gets `.profkit` if it has no suffix. Returns the path written.
 
@@ -51,10 +58,11 @@ def save(record: Record, path: str | os.PathLike[str]) -> Path:
         handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                _add(archive, META_NAME, msgspec.json.format(msgspec.json.encode(record.meta)))
-                for name, table in record.tables.items():
-                    if len(table):
-                        _add(archive, f"{name}.parquet", _parquet(table))
+                tables = {name: table for name, table in record.tables.items() if len(table)}
+                meta = msgspec.to_builtins(record.meta) | {"rows": {name: len(tables[name]) for name in tables}}
+                _add(archive, META_NAME, msgspec.json.format(msgspec.json.encode(meta)))
+                for name, table in tables.items():
+                    _add(archive, f"{name}.parquet", _parquet(table))
             os.chmod(aside, 0o666 & ~_umask())
             os.replace(aside, target)
         except BaseException:
@@ -96,7 +104,7 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
     _check_size(members[META_NAME].file_size, f"{source}: {META_NAME}", MAX_META_BYTES)
     _check_size(unpacked, source)
     raw = _unpack(archive, members[META_NAME], source)
-    _check_version(raw, source)
+    head = _head(raw, source)
     try:
         meta = msgspec.json.decode(raw, type=Meta)
     except msgspec.DecodeError as error:
@@ -108,6 +116,10 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
             unpacked += table.nbytes
             tables[name] = table
     record = Record(meta, **tables)
+    for name in SCHEMAS:
+        found, rows = len(record.tables[name]), head.rows.get(name, 0)
+        if found != rows:
+            raise RecordError(f"{source} is damaged: {found} of {rows} rows of table {name!r} are in it")
     _check_references(record, source)
     return record
 
@@ -127,18 +139,17 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> by
         return file.read(info.file_size)
 
 
-def _check_version(raw: bytes, source: Path) -> None:
-    class Version(msgspec.Struct):
-        schema_version: int
-
+def _head(raw: bytes, source: Path) -> _Head:
     try:
-        version = msgspec.json.decode(raw, type=Version).schema_version
+        head = msgspec.json.decode(raw, type=_Head)
     except msgspec.DecodeError as error:
         raise RecordError(f"{source}: {META_NAME} is not a record's metadata: {error}") from error
-    if version > SCHEMA_VERSION:
+    if head.schema_version > SCHEMA_VERSION:
         raise RecordError(
-            f"{source} has schema version {version}, this profkit reads up to {SCHEMA_VERSION}: update profkit"
+            f"{source} has schema version {head.schema_version}, this profkit reads up to {SCHEMA_VERSION}: "
+            "update profkit"
         )
+    return head
 
 
 def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from IPython.core.completer import (
+    CompletionContext,
+    SimpleCompletion,
+    SimpleMatcherResult,
+    context_matcher,
+)
+
 from profkit.magics.cell import CellHooks
 from profkit.magics.llmprofile import NAME, PARSER, LlmProfile
 
@@ -14,8 +21,7 @@ def register(shell: Any) -> None:
         return
     shell.register_magics(LlmProfile)
     CellHooks(shell).install()
-    shell.set_hook("complete_command", _complete, str_key=f"%{NAME}")
-    shell.set_hook("complete_command", _complete, str_key=f"%%{NAME}")
+    shell.Completer.custom_matchers.append(_complete)
 
 
 def unregister(shell: Any) -> None:
@@ -27,10 +33,13 @@ def unregister(shell: Any) -> None:
     shell.magics_manager.registry.pop(LlmProfile.__name__, None)
     for magics in shell.magics_manager.magics.values():
         magics.pop(NAME, None)
-    for key in (f"%{NAME}", f"%%{NAME}"):
-        shell.strdispatchers["complete_command"].strs.pop(key, None)
+    shell.Completer.custom_matchers.remove(_complete)
 
 
-def _complete(shell: Any, event: Any) -> list[str]:
-    """Options of the magic that start like the word under the cursor."""
-    return [option for option in PARSER.flags() if option.startswith(event.symbol)]
+@context_matcher()  # type: ignore[untyped-decorator]
+def _complete(context: CompletionContext) -> SimpleMatcherResult:
+    """Options of the magic that start like the word under the cursor, and then nothing else."""
+    command = context.line_with_cursor.split(None, 1)[:1]
+    here = command in ([f"%{NAME}"], [f"%%{NAME}"]) and context.token.startswith("-")
+    found = [SimpleCompletion(option) for option in PARSER.flags() if option.startswith(context.token)]
+    return {"completions": found if here else [], "suppress": here}

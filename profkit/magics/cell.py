@@ -223,8 +223,7 @@ class CellHooks:
     @staticmethod
     def _warm_up() -> None:
         """Load what the summary needs before the cell runs, not while someone waits for it."""
-        import matplotlib.backends.backend_agg  # noqa: F401
-
+        import profkit.views.picture
         import profkit.views.summary  # noqa: F401
 
     def _end(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import keyword
 from typing import Any, Final
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from profkit.capture.telemetry import MAX_HZ
 from profkit.errors import OptionError, ProfkitError
 from profkit.magics.options import HelpRequestedError, OptionParser, positive, usage_errors
 from profkit.run import Profile, Run
@@ -37,7 +39,7 @@ PARSER.add_argument("--stacks", action="store_true", help="record Python stacks 
 PARSER.add_argument("--memory", action="store_true", help="record the allocator's events")
 PARSER.add_argument(
     "--telemetry-hz",
-    type=positive(float),
+    type=positive(float, at_most=MAX_HZ),
     default=20.0,
     metavar="HZ",
     help="readings of each GPU per second (default 20)",
@@ -55,7 +57,7 @@ def parse(line: str) -> tuple[argparse.Namespace, str]:
         HelpRequestedError: -h was given.
     """
     options, rest = PARSER.parse(line)
-    if options.name is not None and not options.name.isidentifier():
+    if options.name is not None and (not options.name.isidentifier() or keyword.iskeyword(options.name)):
         raise OptionError(f"%%{NAME}: --name {options.name!r} is not a Python name, so no variable can have it")
     return options, rest
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import shlex
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -85,13 +86,15 @@ def _word(text: str, prog: str) -> tuple[str, str]:
     return word, text[lexer.instream.tell() :].lstrip()
 
 
-def positive(kind: type[int] | type[float]) -> Any:
+def positive(kind: type[int] | type[float], at_most: float = math.inf) -> Any:
     """An argparse type: a number above 0."""
 
     def parse(text: str) -> int | float:
         value = kind(text)
-        if value <= 0:
+        if not value > 0:
             raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if value > at_most:
+            raise argparse.ArgumentTypeError(f"{text} is more than {at_most:g}")
         return value
 
     parse.__name__ = "whole number" if kind is int else "number"

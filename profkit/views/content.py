@@ -15,6 +15,7 @@ from profkit.views.format import (
     NOT_AVAILABLE,
     clean,
     count,
+    cut,
     date,
     duration,
     energy,
@@ -29,9 +30,9 @@ from profkit.views.palette import Colour
 
 _WAITED: Final = {
     Cause.LAUNCH: "it waited for the host to launch work",
-    Cause.SYNC: "it stood still because the host was waiting for it (synchronise or copy to the host)",
-    Cause.DEPENDENCY: "it waited between kernels that were launched already",
-    Cause.EDGE: "it had no work: before the first and after the last kernel",
+    Cause.SYNC: "it ran dry while the host was waiting for it",
+    Cause.DEPENDENCY: "it waited between kernels that were launched in time",
+    Cause.EDGE: "it had no work yet, or none any more",
     Cause.UNKNOWN: "it was idle for a cause that the record does not hold",
 }
 
@@ -111,7 +112,7 @@ def describe(summary: Summary, software: str = "", link: str | None = None) -> C
     on_gpu = summary.where == "gpu"
     return Content(
         name=clean(summary.name).strip() or "profile",
-        byline=" · ".join(part for part in (summary.gpu or "no GPU", date(summary.created), software) if part),
+        byline=" · ".join(filter(None, (_brief(summary.gpu or "no GPU"), date(summary.created), _brief(software)))),
         sentence=sentence(summary),
         error=clean(summary.error) if summary.error else None,
         figures=tuple(_key_figures(summary)),
@@ -127,6 +128,11 @@ def describe(summary: Summary, software: str = "", link: str | None = None) -> C
     )
 
 
+def _brief(text: str) -> str:
+    """Names of hardware and software are short; what is not is no name."""
+    return cut(clean(text), 100)
+
+
 def sentence(summary: Summary) -> str:
     """What dominated, in one plain sentence."""
     idle, wall = summary.idle, duration(summary.wall_ns)
@@ -135,15 +141,15 @@ def sentence(summary: Summary) -> str:
             return f"No GPU work ran in {wall}."
         busy = f"{_subject(summary)} was busy {share(summary.gpu_busy_share)} of {wall}"
         cause, lost = max(idle.causes.items(), key=lambda item: item[1], default=("", 0))
-        if lost > idle.busy_ns and cause in _WAITED:
+        if idle.window_ns - idle.busy_ns > idle.busy_ns and cause in _WAITED:
             return f"{busy}; for {share(lost / idle.window_ns)} {_WAITED[Cause(cause)]}."
         kind = summary.kinds[0]
         return f"{busy}, most of it with {_kind(kind)} ({share(kind.share)} of its work)."
     if summary.kinds:
         kind = summary.kinds[0]
         return (
-            f"No GPU work was recorded; on the host {_kind(kind)} took most: "
-            f"{duration(kind.total_ns)}, {share(kind.share)} of the operators' time."
+            f"No GPU work recorded; on the host {_kind(kind)} took {duration(kind.total_ns)}, "
+            f"{share(kind.share)} of the operators' time."
         )
     if summary.wall_ns:
         return f"The cell took {wall}; neither GPU work nor operators were recorded that tell where it went."
@@ -162,10 +168,11 @@ def _kind(work: Work) -> str:
 def _key_figures(summary: Summary) -> Iterator[KeyFigure]:
     generations = summary.stats.generations if summary.stats else 1
     median = f"median of {generations} generations" if generations > 1 else ""
-    unprofiled = summary.unprofiled_wall_ns
-    yield KeyFigure("Wall time", duration(summary.wall_ns), f"{duration(unprofiled)} unprofiled" if unprofiled else "")
+    unprofiled = f"{duration(summary.unprofiled_wall_ns)} unprofiled" if summary.unprofiled_wall_ns else ""
+    yield KeyFigure("Wall time", duration(summary.wall_ns or None), unprofiled)
     yield KeyFigure("TTFT (prefill)", duration(summary.ttft_ns), median if summary.ttft_ns else "")
-    yield KeyFigure("TPOT (decode)", duration(summary.tpot_ns), median if summary.tpot_ns else "")
+    beside_tpot = "; ".join(filter(None, (median if summary.tpot_ns else "", _floor(summary))))
+    yield KeyFigure("TPOT (decode)", duration(summary.tpot_ns), beside_tpot)
     yield KeyFigure("Output rate", rate(summary.tokens_per_s))
     yield KeyFigure("Output tokens", count(summary.output_tokens), _prompt(summary.prompt_tokens))
     yield KeyFigure("GPU busy", share(summary.gpu_busy_share))
@@ -174,9 +181,14 @@ def _key_figures(summary: Summary) -> Iterator[KeyFigure]:
     yield KeyFigure("Mean power", power(summary.mean_power_w))
     yield KeyFigure("Energy", energy(summary.energy_j, summary.energy_error_j))
     yield KeyFigure("Energy per token", energy_per_token(summary.joules_per_token))
-    if summary.floor_ns is not None:
-        yield KeyFigure("Hardware floor", duration(summary.floor_ns), "the hardware allows no less")
     yield _profiling_cost(summary)
+
+
+def _floor(summary: Summary) -> str:
+    if summary.floor_ns is None:
+        return ""
+    source = f", {clean(summary.floor_source)}" if summary.floor_source else ""
+    return f"floor {duration(summary.floor_ns)}{source}"
 
 
 def _prompt(tokens: int | None) -> str:
@@ -249,11 +261,12 @@ def work_row(work: Work) -> WorkRow:
 _NO_STEPS: Final = "no forward pass of a model was seen"
 _NO_OUTPUT: Final = "no token was generated"
 _REASONS: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "Wall time": ((), "the record holds no profiled block"),
     "TTFT (prefill)": (("steps", "output_tokens"), "the cell read no prompt that gave a token"),
     "TPOT (decode)": (("steps", "output_tokens"), "it takes two tokens of one generation"),
     "Output rate": (("steps", "output_tokens"), _NO_OUTPUT),
     "Output tokens": (("steps", "output_tokens"), _NO_OUTPUT),
-    "GPU busy": (("gpu_busy",), "the profiled block took no time"),
+    "GPU busy": (("gpu_busy",), "the record holds no profiled block"),
     "Launches per token": (("gpu_busy", "steps", "output_tokens"), "no decode step was seen"),
     "Peak memory": (("peak_memory",), "the block allocated no GPU memory through torch"),
     "Mean power": (("power",), "fewer than three readings fell in the block"),

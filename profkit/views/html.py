@@ -21,12 +21,12 @@ an output is kept in every notebook."""
 _LINE_WIDTH: Final = 600
 _LINES: Final = 12
 """A longer warning, and more of them, belong into the record, not on its first page."""
-_NUMBER: Final = ' class="pk-n"'
+_NUMBER: Final = ' class="pk-s-n"'
 
 
 def fragment(content: Content) -> str:
     """The whole summary with its style sheet; a `div`, no script."""
-    return f'<style>{css()}</style>\n<div class="pk">\n{body(content)}\n</div>\n'
+    return f'<style>{css()}</style>\n<div class="pk-s">\n{body(content)}\n</div>\n'
 
 
 def body(content: Content) -> str:
@@ -36,18 +36,18 @@ def body(content: Content) -> str:
 
 def _parts(content: Content) -> Iterator[str]:
     name, byline = _text(content.name, 80), _text(content.byline)
-    yield f'<p class="pk-title"><strong>{name}</strong> <span>{byline}</span></p>'
+    yield f'<p class="pk-s-title"><strong>{name}</strong> <span>{byline}</span></p>'
     if content.error:
-        yield f'<p class="pk-error"><strong>The cell raised</strong> <code>{_text(content.error)}</code></p>'
-    yield f'<p class="pk-sentence">{_text(content.sentence)}</p>'
+        yield f'<p class="pk-s-error"><strong>The cell raised</strong> <code>{_text(content.error)}</code></p>'
+    yield f'<p class="pk-s-sentence">{_text(content.sentence)}</p>'
     yield from _list("What to change first", content.findings)
-    yield _table("pk-figures", "", (), map(_key_figure, content.figures))
+    yield _table("pk-s-figures", "", (), map(_key_figure, content.figures))
     if content.bar:
         segments = "".join(map(_segment, content.bar))
-        yield f'<div class="pk-bar" aria-hidden="true">{segments}</div>'
-        yield _table("pk-legend", content.bar_title, (), map(_legend, content.bar))
+        yield f'<div class="pk-s-bar" aria-hidden="true">{segments}</div>'
+        yield _table("pk-s-legend", content.bar_title, (), map(_legend, content.bar))
     if content.phases:
-        yield _table("pk-phases", "Prefill and decode", _head(PHASE_HEAD, 1), map(_phase, content.phases))
+        yield _table("pk-s-phases", "Prefill and decode", _head(PHASE_HEAD, 1), map(_phase, content.phases))
     if content.top:
         yield work_table(content.top_title, content.top)
     yield from _list("Warnings", [(warning, "") for warning in content.warnings])
@@ -59,7 +59,7 @@ def _parts(content: Content) -> Iterator[str]:
 def work_table(caption: str, rows: Iterable[WorkRow]) -> str:
     """Kernels or operators with their kind, times and share."""
     head = _head(("kind", "name", "count", "total", "mean", "share"), 2)
-    return _table("pk-top", caption, head, map(_work, rows))
+    return _table("pk-s-top", caption, head, map(_work, rows))
 
 
 def _head(names: tuple[str, ...], words: int) -> tuple[str, ...]:
@@ -112,11 +112,11 @@ def _numbers(*cells: str) -> str:
 
 
 def _chip(key: str, idle: bool = False) -> str:
-    return f'<span class="pk-chip {_colour_class(key, idle)}"></span>'
+    return f'<span class="pk-s-chip {_colour_class(key, idle)}"></span>'
 
 
 def _colour_class(key: str, idle: bool) -> str:
-    return f"pk-k-{_text(key)}" + (" pk-idle" if idle else "")
+    return f"pk-s-k-{_text(key)}" + (" pk-s-idle" if idle else "")
 
 
 def _list(title: str, lines: Sequence[tuple[str, str]]) -> Iterator[str]:

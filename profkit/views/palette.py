@@ -62,7 +62,7 @@ METRICS: Final[dict[Metric, Colour]] = {
     Metric.MEMORY_USED: Colour("#894cdf", "#bda9fe"),
     Metric.CLOCK_EVENT_REASONS: Colour("#5c6066", "#8e99b0"),
     Metric.SM_CLOCK: Colour("#259d7b", "#4fd1a5"),
-    Metric.MEMORY_CLOCK: Colour("#a8347d", "#db7aac"),
+    Metric.MEMORY_CLOCK: Colour("#a8347d", "#c94775"),
     Metric.GPU_UTILIZATION: Colour("#7c92ca", "#9ea9ae"),
     Metric.SM_ACTIVE: Colour("#2c6cb8", "#57a9f5"),
     Metric.SM_OCCUPANCY: Colour("#299e7b", "#78c865"),

@@ -60,11 +60,11 @@ def _packed(figure: ReportFigure) -> bytes:
 
 
 def _head(figure: ReportFigure, content: Content) -> None:
-    figure.text(LEFT, 0.955, drawable(cut(content.name, 40)), fontsize=14, fontweight="bold", va="center")
-    figure.text(1 - LEFT, 0.955, drawable(cut(content.byline, 84)), fontsize=8, color=SOFT, ha="right", va="center")
+    figure.text(LEFT, 0.955, drawable(cut(content.name, 26)), fontsize=14, fontweight="bold", va="center")
+    figure.text(1 - LEFT, 0.955, drawable(cut(content.byline, 76)), fontsize=8, color=SOFT, ha="right", va="center")
     line = f"The cell raised {content.error}" if content.error else content.sentence
     colour = palette.ERROR.light if content.error else INK
-    figure.text(LEFT, 0.885, drawable(cut(line, 118)), fontsize=10, color=colour, va="center")
+    figure.text(LEFT, 0.885, drawable(cut(line, 104)), fontsize=9.5, color=colour, va="center")
 
 
 def _tile(figure: ReportFigure, entry: KeyFigure, x: float, y: float) -> None:

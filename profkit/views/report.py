@@ -42,14 +42,14 @@ _PAGE: Final = """
 html{color-scheme:light dark}
 body{margin:0 auto;max-width:1120px;padding:20px 24px;background:#fff}
 @media(prefers-color-scheme:dark){body{background:#111}}
-.pk{padding:0;max-width:none;font-size:14px}
-.pk h2{font-size:1.25em;margin:32px 0 10px;font-weight:600}
-.pk figure{margin:0 0 22px;background:#fff;border:1px solid var(--pk-rule);border-radius:6px;padding:6px}
-.pk figure svg{display:block;width:100%;height:auto}
-.pk pre{overflow-x:auto;border:1px solid var(--pk-rule);border-radius:6px;padding:12px;margin:0 0 14px}
-.pk pre code{overflow-wrap:normal}
-.pk summary{cursor:pointer;margin:0 0 8px}
-.pk footer{color:var(--pk-soft);font-size:.9em;margin-top:28px}
+.pk-s{padding:0;max-width:none;font-size:14px}
+.pk-s h2{font-size:1.25em;margin:32px 0 10px;font-weight:600}
+.pk-s figure{margin:0 0 22px;background:#fff;border:1px solid var(--pk-rule);border-radius:6px;padding:6px}
+.pk-s figure svg{display:block;width:100%;height:auto}
+.pk-s pre{overflow-x:auto;border:1px solid var(--pk-rule);border-radius:6px;padding:12px;margin:0 0 14px}
+.pk-s pre code{overflow-wrap:normal}
+.pk-s summary{cursor:pointer;margin:0 0 8px}
+.pk-s footer{color:var(--pk-soft);font-size:.9em;margin-top:28px}
 """
 # The page may show its own pictures and styles, and ask nobody for anything.
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -71,7 +71,7 @@ def html_page(record: Record, link: str | None = None) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(cut(content.name, 80))} · profkit</title>\n"
         f"<style>{css()}{_PAGE}</style></head>\n"
-        f'<body><main class="pk">\n{parts}\n'
+        f'<body><main class="pk-s">\n{parts}\n'
         f"<footer>{html.escape(caption(summary, record.meta))}</footer>\n</main></body></html>\n"
     )
 
@@ -132,9 +132,9 @@ def _work_rows(record: Record) -> list[WorkRow]:
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    top = "".join(f'<th scope="col" class="pk-n">{html.escape(name)}</th>' for name in head)
+    top = "".join(f'<th scope="col" class="pk-s-n">{html.escape(name)}</th>' for name in head)
     lines = "\n".join(
-        "<tr>" + "".join(f"<td{' class=pk-n' if head else ''}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td{' class=pk-s-n' if head else ''}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     return f"<table>{f'<thead><tr>{top}</tr></thead>' if head else ''}<tbody>\n{lines}\n</tbody></table>"

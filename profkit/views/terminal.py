@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from profkit.views.content import PHASE_HEAD, Content
+from profkit.views.content import PHASE_HEAD, Content, KeyFigure
 from profkit.views.format import columns, cut, duration, pad, share, short_name
 
 WIDTH: Final = 100
 _BAR: Final = 30
 _NAME: Final = 50
+_NOTE: Final = 52
 _INDENT: Final = "  "
 
 
@@ -28,7 +29,7 @@ def _lines(content: Content) -> Iterator[str]:
     yield from _wrapped(content.sentence)
     yield from _list("What to change first", content.findings)
     yield ""
-    yield from _aligned([(figure.label, figure.value, figure.note) for figure in content.figures], right=(1,))
+    yield from _aligned([row for figure in content.figures for row in _figure_rows(figure)], right=(1,))
     if content.bar:
         yield from ("", content.bar_title)
         yield from _aligned(
@@ -50,6 +51,12 @@ def _lines(content: Content) -> Iterator[str]:
     yield from _list("Not measured", content.missing)
     if content.link:
         yield from ("", f"Record: {content.link}")
+
+
+def _figure_rows(figure: KeyFigure) -> list[tuple[str, str, str]]:
+    """One row, and more where the note is long."""
+    first, *more = textwrap.wrap(figure.note, _NOTE) or [""]
+    return [(figure.label, figure.value, first), *(("", "", line) for line in more)]
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], right: tuple[int, ...]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Reply:
     ename: str = ""
     evalue: str = ""
     comms: list[dict[str, Any]] = field(default_factory=list)
+    payload: list[dict[str, Any]] = field(default_factory=list)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The outputs of one type: stream, execute_result, display_data, error."""
@@ -53,7 +55,7 @@ class Reply:
 
     @staticmethod
     def is_summary(data: dict[str, Any]) -> bool:
-        return 'class="pk"' in data.get("text/html", "")
+        return "Wall time" in data.get("text/plain", "") and {"text/html", "image/png"} <= set(data)
 
     @property
     def summaries(self) -> list[dict[str, Any]]:
@@ -87,6 +89,8 @@ class Kernel:
         self._manager = KernelManager(kernel_name="python3")
         # People's own IPython settings and history stay out, in both directions.
         environment = {**os.environ, "IPYTHONDIR": str(folder / ".ipython"), "HF_HUB_OFFLINE": "1"}
+        environment["OMP_NUM_THREADS"] = "1"  # models here are too small for more, and machines are shared
+        environment.pop("PYTEST_CURRENT_TEST", None)  # ipykernel would not show what C code writes
         self._manager.start_kernel(cwd=str(folder), env=environment)
         self._client: BlockingKernelClient = self._manager.client()
         self._client.start_channels()
@@ -118,6 +122,7 @@ class Kernel:
                 reply.comms.append(content)
         content = self._client._recv_reply(request, timeout=REPLY_S)["content"]
         reply.status, reply.count = content["status"], content.get("execution_count")
+        reply.payload = content.get("payload", [])
         reply.ename, reply.evalue = content.get("ename", ""), content.get("evalue", "")
         return reply
 
@@ -181,12 +186,25 @@ class Kernel:
         return _ANSI.sub("", content["data"].get("text/plain", ""))
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """One kernel for the tests of a module, with the extension loaded."""
-    running = Kernel(tmp_path_factory.mktemp("notebook"))
+@contextmanager
+def _running(folder: Path) -> Iterator[Kernel]:
+    running = Kernel(folder)
     try:
         running.setup("%load_ext profkit")
         yield running
     finally:
         running.close()
+
+
+@pytest.fixture(scope="session")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel with the extension loaded, for all tests: to start one and to import torch takes seconds."""
+    with _running(tmp_path_factory.mktemp("notebook")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def new_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """A kernel of the module's own."""
+    with _running(tmp_path_factory.mktemp("notebook")) as running:
+        yield running

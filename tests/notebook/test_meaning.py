@@ -95,9 +95,10 @@ def _seen(reply):
     outputs = []
     for output in reply.outputs:
         if output["output_type"] == "stream":
+            text = _plain(output["text"])
             together = outputs and outputs[-1][0] == output["name"]
-            before = outputs.pop()[1] if together else ""
-            outputs.append((output["name"], before + _plain(output["text"])))
+            if text:
+                outputs.append((output["name"], (outputs.pop()[1] if together else "") + text))
         elif output["output_type"] == "error":
             outputs.append(("error", output["ename"], _plain(output["evalue"])))
         elif not reply.is_summary(output["data"]):

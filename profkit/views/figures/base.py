@@ -14,6 +14,7 @@ from typing import IO, Any, Final
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch
@@ -145,7 +146,9 @@ def patch(colour: str, idle: bool, label: str = "") -> Patch:
 def fill(colour: str, idle: bool) -> dict[str, Any]:
     """How an area is drawn: work solid, idle time hatched."""
     if idle:
-        return {"facecolor": (colour, _TINT), "edgecolor": colour, "hatch": HATCH, "linewidth": 0.0}
+        # Mixed, not translucent: SVG's hatches know no alpha.
+        tint = 1 - _TINT * (1 - np.array(to_rgb(colour)))
+        return {"facecolor": tuple(tint), "edgecolor": colour, "hatch": HATCH, "linewidth": 0.0}
     return {"facecolor": colour, "edgecolor": "none", "linewidth": 0.0}
 
 

@@ -21,6 +21,8 @@ from profkit.views.figures.base import (
 from profkit.views.format import count, duration, plural, share, short_name
 
 TOP: Final = 12
+_MIN_ROWS: Final = 7
+"""Fewer kernels leave room below: bars as thick as a thumb say no more."""
 _NAME: Final = 40
 
 
@@ -71,7 +73,7 @@ def draw(record: Record) -> ReportFigure:
                 fontsize=LABEL_SIZE,
                 color=INK if kind else SOFT,
             )
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_ylim(max(len(rows), _MIN_ROWS) - 0.4, -0.6)
         # The longest bar leaves room for its label.
         axes.set_xlim(0, max(total for _, total, _, _ in rows) / factor * 1.42 or 1)
         axes.set_yticks([])

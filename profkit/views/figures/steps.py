@@ -22,6 +22,7 @@ MAX_POINTS: Final = 400
 """More steps than a page has room for are drawn as means of neighbours."""
 _MARKED: Final = 64
 """Up to so many steps each has its dot."""
+_THIN_LINE: Final = 1.6
 _BARS: Final = 4
 """Up to so many are bars: a line needs more points to be one."""
 _LINES: Final = (
@@ -78,7 +79,8 @@ def draw(record: Record) -> ReportFigure:
 def _table(record: Record) -> pd.DataFrame:
     """One row per step, with the gap to the token before it, and with its idle time where there is any."""
     table = steps_frame(record).copy()
-    table["gap"] = table.groupby("generation")["end"].diff()
+    made = table[(table["tokens_out"] > 0).fillna(False)]
+    table["gap"] = made.groupby("generation")["end"].diff()
     by_step = idle_by_step(record)
     return table if by_step.empty else table.join(by_step.drop(columns="step"))
 
@@ -87,7 +89,7 @@ def _title(stats: StepStats | None, table: pd.DataFrame) -> str:
     if stats is None or stats.token_gap is None or stats.token_gap.p50_ns is None:
         return f"How long the {plural(len(table), 'step')} took"
     gap = stats.token_gap
-    found = f"A token takes {duration(gap.p50_ns)} (median of {plural(gap.samples, 'gap')})"
+    found = f"From token to token {duration(gap.p50_ns)} (median of {plural(gap.samples, 'gap')})"
     decode = table[table["phase"] == str(Phase.DECODE)]
     if "busy_ns" not in table or decode.empty:
         return found
@@ -133,12 +135,20 @@ def _times(axes: Axes, panel: _Panel, stats: StepStats | None, label: bool) -> N
     each = _group(len(panel.steps))
     at = 1 + each * np.arange(len(drawn[0][3])) + (each - 1) / 2
     marker = "o" if len(at) <= _MARKED else ""
-    for i, (_, colour, width, values) in enumerate(drawn):
+    for i, (_, colour, usual, values) in enumerate(drawn):
+        width = usual if marker else min(usual, _THIN_LINE)
         if len(at) <= _BARS:
             wide = 0.8 / len(drawn)
             axes.bar(at - 0.4 + wide * (i + 0.5), values / factor, width=wide, color=colour)
         else:
-            axes.plot(at, values / factor, color=colour, marker=marker, markersize=width + 1.5, linewidth=width)
+            axes.plot(
+                at,
+                values / factor,
+                color=colour,
+                marker=marker,
+                markersize=width + 1.5,
+                linewidth=width if marker else min(width, _THIN_LINE),
+            )
     axes.set_ylim(0, 1.12 * max(float(np.nanmax(values)) for *_, values in drawn) / factor or 1)
     axes.set_xlim(0.5, len(panel.steps) + 0.5)
     axes.set_ylabel(f"time ({unit})")

@@ -39,7 +39,7 @@ SLOTS: Final = 400
 """Time slots over the width: 50 an inch, where an eye at reading distance still tells two apart."""
 STREAMS: Final = 4
 """Streams with a row each, the busiest."""
-_LEFT, _WIDTH = 0.16, 0.82
+_LEFT, _WIDTH = 0.16, 0.81
 
 
 @dataclass(frozen=True)
@@ -132,21 +132,21 @@ def _rows(record: Record, edges: Ints) -> list[_Row]:
 def _phases(record: Record, edges: Ints) -> _Row:
     start, end = record.steps["start"].to_numpy(), record.steps["end"].to_numpy()
     phase = np.array(record.steps["phase"].to_pylist(), object)
+    inside = (start < edges[-1]) & (end > edges[0])
     # Up to so many steps are drawn as they are, not slot by slot.
     exact = np.unique(np.concatenate((edges[[0, -1]], np.clip((start, end), edges[0], edges[-1]).ravel())))
-    edges = exact if len(start) <= SLOTS else edges
+    edges = exact if inside.sum() <= SLOTS else edges
     parts = [
         _Part(_covered(start[of], end[of], edges), str(name), colour.light)
         for name, colour in palette.PHASES.items()
-        if (of := phase == str(name)).any()
+        if (of := inside & (phase == str(name))).any()
     ]
-    return _Row("steps", plural(len(phase), "forward"), parts, edges)
+    return _Row("steps", plural(int(inside.sum()), "forward"), parts, edges)
 
 
 def _launches(record: Record, edges: Ints) -> _Row:
-    calls = launch_calls(record.events)
-    start, end = _bounds(record, calls)
-    parts = [_Part(_covered(start, end, edges), "", SOFT)] if len(calls) else []
+    calls = _within(record, launch_calls(record.events), edges)
+    parts = [_Part(_covered(*_bounds(record, calls), edges), "", SOFT)] if len(calls) else []
     return _Row("host launches", plural(len(calls), "call"), parts, edges)
 
 
@@ -164,10 +164,11 @@ def _threads(record: Record, edges: Ints) -> list[_Row]:
 
 
 def _lanes(record: Record, rows: Ints, edges: Ints, what: str, most: int) -> list[_Row]:
+    rows = _within(record, rows, edges)
     lane = record.events["lane"].to_numpy()[rows]
     start, end = _bounds(record, rows)
-    total = {int(one): union(start[lane == one], end[lane == one]).total for one in np.unique(lane)}
-    busiest = sorted(total, key=lambda one: (-total[one], one))[:most]
+    busy = {int(one): _share(start[lane == one], end[lane == one], edges) for one in np.unique(lane)}
+    busiest = sorted(busy, key=lambda one: (-busy[one], one))[:most]
     names, codes = names_and_codes(record.events)
     kind = np.array([str(work_kind(name)) for name in names] or [""], object)[codes[rows]]
     found = []
@@ -177,25 +178,33 @@ def _lanes(record: Record, rows: Ints, edges: Ints, what: str, most: int) -> lis
             for known in WorkKind
             if (of := (lane == one) & (kind == str(known))).any()
         ]
-        busy = share(total[one] / record.meta.wall_ns if record.meta.wall_ns else None)
-        found.append(_Row(f"{what} {one}", f"{busy} busy", parts, edges))
+        found.append(_Row(f"{what} {one}", f"{share(busy[one])} busy", parts, edges))
     return found
 
 
 def _idle(record: Record, device: int, edges: Ints) -> _Row:
     found = gaps(record, device)
+    inside = (found.start < edges[-1]) & (found.end > edges[0])
     parts = [
         _Part(
-            _covered(found.start[of], found.end[of], edges),
-            palette.IDLE_LABELS[cause],
-            palette.IDLE[cause].light,
-            True,
+            _covered(found.start[of], found.end[of], edges), palette.IDLE_LABELS[cause], palette.IDLE[cause].light, True
         )
         for code, cause in enumerate(Cause)
-        if (of := found.cause == code).any()
+        if (of := inside & (found.cause == code)).any()
     ]
-    lost = found.window_ns - found.busy.total
-    return _Row("GPU idle", share(lost / found.window_ns if found.window_ns else None), parts, edges)
+    return _Row("GPU idle", share(_share(found.start, found.end, edges)), parts, edges)
+
+
+def _within(record: Record, rows: Ints, edges: Ints) -> Ints:
+    """Of these rows of `events` those that the window shows."""
+    start, end = _bounds(record, rows)
+    inside: npt.NDArray[np.bool_] = (start < edges[-1]) & (end > edges[0])
+    return rows[inside]
+
+
+def _share(start: Ints, end: Ints, edges: Ints) -> float:
+    """Share of the window that the intervals cover."""
+    return float(union(start, end).covered(edges[:1], edges[-1:])[0] / (edges[-1] - edges[0]))
 
 
 def _covered(start: Ints, end: Ints, edges: Ints) -> npt.NDArray[np.float64]:

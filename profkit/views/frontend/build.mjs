@@ -36,7 +36,7 @@ const built = await build({
   bundle: true,
   minify: true,
   format: "esm",
-  target: "es2022",
+  target: ["es2022", "chrome111", "firefox115", "safari16.4"],
   charset: "utf8",
   legalComments: "none",
   banner: { js: `${sources}\n/* Contains uPlot. ${licence.trim()} */`, css: sources },

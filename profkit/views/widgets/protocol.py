@@ -2,13 +2,14 @@
 
     browser → kernel   {kind: "get", id, what, ...options}
                        {kind: "select", what: "step", row}      row null: nothing selected
+                       {kind: "ping"}                           no reply: that it can be sent is the answer
     kernel → browser   {kind: "data", id, what, rows, columns, info} and one buffer per column
                        {kind: "error", id, message}
 
 A column is {name, dtype, unit}. Its buffer is little-endian: int64, int32 and float64 as such; string as
 `rows` + 1 uint32 offsets and the UTF-8 bytes that they cut up. Absent values are never 0: NaN in float64,
-`NULL` in int64. `info` is small plain data. A request's `id` comes back with its reply; views that show
-one widget twice tell their replies apart by it.
+the lowest value (`NULL`) in an integer column. `info` is small plain data. A request's `id` comes back with
+its reply: one widget may be shown twice, and each view knows its own replies by it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-NULL: Final = -(2**63)
-"""An absent int64."""
+NULL: Final = {"int64": -(2**63), "int32": -(2**31)}
+"""An absent integer."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,8 @@ def _column(name: str, values: pd.Series[Any], unit: str) -> Column:
     if pd.api.types.is_float_dtype(values.dtype):
         return Column(name, "float64", unit, values.to_numpy("<f8", na_value=np.nan).tobytes())
     if pd.api.types.is_integer_dtype(values.dtype):
-        if values.dtype.itemsize == 8:
-            return Column(name, "int64", unit, values.to_numpy("<i8", na_value=NULL).tobytes())
-        return Column(name, "int32", unit, values.to_numpy("<i4").tobytes())
+        kind, code = ("int64", "<i8") if values.dtype in ("int64", "Int64") else ("int32", "<i4")
+        return Column(name, kind, unit, values.to_numpy(code, na_value=NULL[kind]).tobytes())
     return Column(name, "string", unit, _strings(values.tolist()))
 
 

@@ -33,6 +33,9 @@ _WORK_UNITS: Final = {
     "max_ns": "ns",
     "share": "share",
 }
+NAME_WIDTH: Final = 160
+"""The browser cuts names to the room that there is; this is more than it ever has."""
+
 _STEP_UNITS: Final = {
     "phase": "",
     "generation": "",
@@ -85,7 +88,8 @@ def steps(record: Record) -> Table:
 
 def telemetry(record: Record) -> Table:
     """Every reading, track after track: one track is one metric of one GPU."""
-    tracks, frames = [], []
+    tracks: list[dict[str, Any]] = []
+    frames: list[pd.DataFrame] = []
     table = record.telemetry
     for metric in Metric:
         if metric is Metric.CLOCK_EVENT_REASONS:
@@ -95,9 +99,7 @@ def telemetry(record: Record) -> Table:
             time, value = telemetry_analysis.series(record, metric, device)
             if len(time):
                 frames.append(pd.DataFrame({"track": np.int32(len(tracks)), "time": time, "value": value}))
-                tracks.append(
-                    {"metric": metric.value, "label": metric.label, "unit": metric.unit, "device": device}
-                )
+                tracks.append({"metric": metric.value, "label": metric.label, "unit": metric.unit, "device": device})
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     info = {
         "tracks": tracks,
@@ -114,6 +116,7 @@ TABLES: Final[dict[str, Callable[..., Table]]] = {
     "steps": steps,
     "telemetry": telemetry,
 }
+OPTIONS: Final[dict[str, tuple[str, ...]]] = {"kernels": ("by",)}
 
 
 def table(record: Record, what: object, options: dict[str, Any]) -> Table:
@@ -122,27 +125,21 @@ def table(record: Record, what: object, options: dict[str, Any]) -> Table:
     Raises:
         OptionError: no such table, or it has no such option.
     """
-    make = TABLES.get(what) if isinstance(what, str) else None
-    if make is None:
+    if not isinstance(what, str) or what not in TABLES:
         raise OptionError(f"no table {what!r} in a profile{nearest(str(what), TABLES)}")
-    known = ("by",) if make is kernels else ()
+    known = OPTIONS.get(what, ())
     for option in options:
         if option not in known:
             raise OptionError(f"table {what!r} has no option {option!r}{nearest(option, known)}")
-    return make(record, **options)
+    return TABLES[what](record, **options)
 
 
 def _with_short(frame: pd.DataFrame) -> pd.DataFrame:
     """With each name in its readable form beside the whole one."""
-    return frame.assign(short=[short_name(name) for name in frame["name"]])
+    return frame.assign(short=[short_name(name, NAME_WIDTH) for name in frame["name"]])
 
 
 def _token_gap(steps: pd.DataFrame) -> pd.Series[Any]:
-    """From the token before to this step's token in the same generation, ns; NA for the first."""
-    gap = pd.Series(pd.NA, steps.index, dtype="Int64")
-    for _, of in steps.groupby("generation"):
-        first = (of["tokens_out"] > 0).to_numpy().argmax()
-        if of["tokens_out"].iloc[first] > 0:
-            ends = of["end"].iloc[first:]
-            gap[ends.index] = ends.diff()
-    return gap
+    """From the token before to this step's token in the same generation, ns; NA where there is none."""
+    made = steps[(steps["tokens_out"] > 0).fillna(False)]
+    return made.groupby("generation")["end"].diff()

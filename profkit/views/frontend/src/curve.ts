@@ -2,6 +2,7 @@
 // bands, reference lines (floor, SLO, median), shaded spans, a selection, hover by mouse and by keyboard.
 import uPlot from "uplot";
 import { axisUnit, tick, type Unit } from "./format";
+import { drawMarks, drawSelection, drawSpans, type Ink, type Mark, type Span } from "./ink";
 import type { Theme } from "./theme";
 
 export type Numbers = readonly (number | null)[];
@@ -17,29 +18,20 @@ export interface Line {
   hidden?: boolean;
 }
 
-/** A horizontal line with its name on it. */
-export interface Mark {
-  y: number;
-  label: string;
-  color: string;
-  dash: readonly number[];
-}
-
-/** A stretch of the x axis. */
-export interface Span {
-  from: number;
-  to: number;
-  label?: string;
-}
-
 export interface CurveOptions {
   name: string; // said to those who do not see it
   height: number;
-  x: { values: Numbers; unit: string; range?: readonly [number, number]; whole?: boolean; axis?: boolean };
+  x: {
+    values: Numbers;
+    unit: string;
+    range?: readonly [number, number];
+    whole?: boolean; // counts things: a tick for each of some, no grid
+    axis?: boolean;
+  };
   unit: string; // of y: "ns", "bytes", "%", "W", ...
   lines: readonly Line[];
   marks?: readonly Mark[];
-  spans?: readonly Span[];
+  spans?: readonly Span[]; // given, if only empty, room is kept for their names
   log?: boolean;
   fromZero?: boolean;
   sync?: string; // plots with one key share their cursor
@@ -50,8 +42,10 @@ export interface CurveOptions {
   onZoom?(range: readonly [number, number] | null): void;
 }
 
-const AXIS_WIDTH = 58;
+const AXIS_WIDTH = 66;
+const MARK_WIDTH = 84; // room for the names of reference lines, at the right
 const AXIS_HEIGHT = 26;
+const SPAN_HEIGHT = 20; // room for the names of spans, at the top
 const CLICK_PX = 4; // a press that moves further is a drag
 const NICE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b);
 
@@ -145,7 +139,7 @@ export class Curve {
       {
         width: this.el.clientWidth,
         height: this.#options.height,
-        padding: [10, 12, this.#options.x.axis === false ? 8 : 0, 0],
+        padding: [this.#options.spans ? SPAN_HEIGHT : 10, this.#options.marks?.length ? MARK_WIDTH : 12, this.#options.x.axis === false ? 8 : 0, 0],
         legend: { show: false },
         scales: { x: { time: false, range: () => this.#xRange() }, y: this.#yScale() },
         axes: this.#axes(),
@@ -153,8 +147,8 @@ export class Curve {
         bands,
         cursor: this.#cursor(),
         hooks: {
-          drawClear: [(plot) => this.#drawSpans(plot)],
-          draw: [(plot) => this.#drawMarks(plot)],
+          drawClear: [(plot) => this.#drawUnder(plot)],
+          draw: [(plot) => this.#drawOver(plot)],
           setCursor: [(plot) => this.#hover(plot.cursor.idx ?? null)],
           setSelect: [(plot) => this.#dragged(plot)],
         },
@@ -164,7 +158,7 @@ export class Curve {
     );
     this.#plot.over.addEventListener("mousedown", (event) => (this.#pressedAt = event.clientX));
     this.#plot.over.addEventListener("click", (event) => {
-      if (Math.abs(event.clientX - this.#pressedAt) < CLICK_PX) this.#pick();
+      if (Math.abs(event.clientX - this.#pressedAt) < CLICK_PX) this.#pick(this.#plot?.posToIdx(event.offsetX) ?? null);
     });
   }
 
@@ -181,7 +175,7 @@ export class Curve {
       const show = this.#shown[i] ?? true;
       const stroke = () => this.#theme.color(line.color);
       const faint = () => `color-mix(in srgb, ${stroke()} 16%, transparent)`;
-      const style: uPlot.Series = { show, stroke, width: 1.5, spanGaps: line.connect ?? false, points: { size: 5, stroke, fill: stroke } };
+      const style: uPlot.Series = { show, stroke, width: 1.5, spanGaps: line.connect ?? false, points: { size: 4, stroke, fill: stroke } };
       if (line.shape === "points") style.paths = () => null;
       if (line.shape === "steps" && uPlot.paths.stepped) style.paths = uPlot.paths.stepped({ align: -1 });
       if (line.fill) style.fill = faint;
@@ -217,9 +211,9 @@ export class Curve {
   }
 
   #axes(): uPlot.Axis[] {
-    const font = `11px ${getComputedStyle(this.el).fontFamily}`;
+    const font = `11px ${this.#ink.font}`;
     const stroke = () => this.#theme.color("--pk-muted");
-    const grid = { stroke: () => this.#theme.color("--pk-grid"), width: 1 };
+    const grid = { stroke: () => `color-mix(in srgb, ${this.#theme.color("--pk-line")} 65%, transparent)`, width: 1 };
     const common = { font, stroke, ticks: { show: false }, gap: 6 };
     const x: uPlot.Axis = {
       ...common,
@@ -228,7 +222,10 @@ export class Curve {
       space: 64,
       values: (_, splits) => withUnit(splits, this.#xUnit.name),
     };
-    if (this.#options.x.whole) x.incrs = NICE;
+    if (this.#options.x.whole) {
+      x.incrs = NICE;
+      x.values = (_, splits) => splits.map((value, i) => (i ? tick(value) : `${this.#xUnit.name} ${tick(value)}`));
+    }
     if (this.#options.x.axis === false) {
       x.size = 0;
       x.values = (_, splits) => splits.map(() => null);
@@ -237,7 +234,7 @@ export class Curve {
       ...common,
       grid,
       size: AXIS_WIDTH,
-      space: this.#options.height < 100 ? 22 : 34,
+      space: this.#options.height < 150 ? 20 : 36,
       values: (_, splits) => withUnit(splits, this.#yUnit.name),
     };
     return [x, y];
@@ -246,8 +243,14 @@ export class Curve {
   #cursor(): uPlot.Cursor {
     const cursor: uPlot.Cursor = {
       y: false,
-      points: { size: 7, width: 2, stroke: () => this.#theme.color("--pk-bg") },
-      drag: { x: true, y: false, setScale: false, dist: CLICK_PX },
+      points: {
+        size: 9,
+        width: 2,
+        stroke: () => this.#theme.color("--pk-bg"),
+        fill: (plot, i) => (plot.series[i]?.points?.stroke as () => string)(),
+      },
+      // A snapping cursor makes every click look like a drag to uPlot; `click` keeps it from stopping them.
+      drag: { x: true, y: false, setScale: false, dist: CLICK_PX, click: () => {} },
       bind: { dblclick: () => () => (this.#zoomTo(null), null) },
     };
     if (this.#options.sync) cursor.sync = { key: this.#options.sync, setSeries: false, scales: ["x", null] };
@@ -265,8 +268,8 @@ export class Curve {
     this.#options.onHover?.(index);
   }
 
-  #pick(): void {
-    if (this.#index !== null) this.#options.onPick?.(this.#index);
+  #pick(index: number | null): void {
+    if (index !== null) this.#options.onPick?.(index);
   }
 
   #dragged(plot: uPlot): void {
@@ -288,7 +291,7 @@ export class Curve {
     const by = event.shiftKey ? 10 : 1;
     const to = { ArrowLeft: at - by, ArrowRight: at + by, Home: 0, End: last }[event.key];
     if (to !== undefined) this.#moveTo(Math.min(Math.max(to, 0), last));
-    else if (event.key === "Enter" || event.key === " ") this.#pick();
+    else if (event.key === "Enter" || event.key === " ") this.#pick(this.#index);
     else if (event.key === "Escape" || event.key === "0") this.#zoomTo(null);
     else return;
     event.preventDefault();
@@ -303,63 +306,22 @@ export class Curve {
     this.el.setAttribute("aria-valuetext", this.#options.describe?.(index) ?? "");
   }
 
-  #drawSpans(plot: uPlot): void {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    clip(plot);
-    for (const { from, to, label } of this.#spans) {
-      const left = plot.valToPos(from / this.#xUnit.factor, "x", true);
-      const width = plot.valToPos(to / this.#xUnit.factor, "x", true) - left;
-      ctx.fillStyle = this.#theme.color("--pk-span");
-      ctx.fillRect(left, bbox.top, Math.max(width, 1), bbox.height);
-      if (label) this.#write(plot, label, left + 5 * uPlot.pxRatio, bbox.top + 5 * uPlot.pxRatio, "left", "top");
-    }
-    ctx.restore();
+  get #ink(): Ink {
+    return { theme: this.#theme, font: getComputedStyle(this.el).fontFamily };
   }
 
-  #drawMarks(plot: uPlot): void {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    clip(plot);
-    ctx.lineWidth = uPlot.pxRatio;
-    for (const { y, label, color, dash } of this.#options.marks ?? []) {
-      const at = Math.round(plot.valToPos(y / this.#yUnit.factor, "y", true)) + 0.5;
-      ctx.strokeStyle = this.#theme.color(color);
-      ctx.setLineDash(dash.map((length) => length * uPlot.pxRatio));
-      line(ctx, bbox.left, at, bbox.left + bbox.width, at);
-      this.#write(plot, label, bbox.left + bbox.width - 6 * uPlot.pxRatio, at - 3 * uPlot.pxRatio, "right", "bottom");
-    }
+  #drawUnder(plot: uPlot): void {
+    const x = (value: number) => value / this.#xUnit.factor;
+    const spans = this.#spans.map((span) => ({ ...span, from: x(span.from), to: x(span.to) }));
+    drawSpans(plot, spans, this.#ink);
+  }
+
+  #drawOver(plot: uPlot): void {
+    const marks = (this.#options.marks ?? []).map((mark) => ({ ...mark, y: mark.y / this.#yUnit.factor }));
+    drawMarks(plot, marks, this.#ink);
     const selected = this.#selected === null ? undefined : plot.data[0][this.#selected];
-    if (selected !== undefined) {
-      const at = Math.round(plot.valToPos(selected, "x", true)) + 0.5;
-      ctx.strokeStyle = this.#theme.color("--pk-accent");
-      ctx.setLineDash([]);
-      line(ctx, at, bbox.top, at, bbox.top + bbox.height);
-    }
-    ctx.restore();
+    if (selected !== undefined) drawSelection(plot, selected, this.#ink);
   }
-
-  #write(plot: uPlot, text: string, x: number, y: number, align: CanvasTextAlign, base: CanvasTextBaseline): void {
-    const { ctx } = plot;
-    ctx.font = `${11 * uPlot.pxRatio}px ${getComputedStyle(this.el).fontFamily}`;
-    ctx.fillStyle = this.#theme.color("--pk-muted");
-    ctx.textAlign = align;
-    ctx.textBaseline = base;
-    ctx.fillText(text, x, y);
-  }
-}
-
-function clip({ ctx, bbox }: uPlot): void {
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-}
-
-function line(ctx: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {
-  ctx.beginPath();
-  ctx.moveTo(x0, y0);
-  ctx.lineTo(x1, y1);
-  ctx.stroke();
 }
 
 function largest(columns: readonly Numbers[]): number {

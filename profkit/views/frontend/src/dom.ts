@@ -26,3 +26,12 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 export function uniqueId(): string {
   return `profkit-${Math.random().toString(36).slice(2, 10)}`;
 }
+
+/** Characters at the end of a name that stay in sight when it is cut. */
+const TAIL = 14;
+
+/** A name that is cut in its middle where there is no room for it. */
+export function name(text: string): HTMLElement {
+  const cut = text.length > 2 * TAIL ? text.length - TAIL : text.length;
+  return h("bdi", { class: "pk-name" }, h("span", {}, text.slice(0, cut)), cut < text.length && h("span", {}, text.slice(cut)));
+}

@@ -1,6 +1,7 @@
 // Kernels: every kernel, kind or operator with its time; sorted, filtered and opened in place.
-import { h } from "./dom";
-import { count, duration, share } from "./format";
+import { swatch } from "./bars";
+import { h, name as nameOf } from "./dom";
+import { count, duration, plural, share } from "./format";
 import { type Context, notice, type Panel, refuse } from "./panel";
 import type { Table } from "./protocol";
 
@@ -19,21 +20,29 @@ interface Row {
   numbers: Partial<Record<Key, number | null>>;
 }
 
-const COLUMNS: readonly { key: Key; label: string; show?: (value: number | null | undefined) => string }[] = [
+interface Column {
+  key: Key;
+  label: string;
+  class?: string;
+  show?: (value: number | null | undefined) => string; // of numbers
+}
+
+const COLUMNS: readonly Column[] = [
   { key: "kind", label: "Kind" },
   { key: "name", label: "Name" },
-  { key: "count", label: "Calls", show: count },
-  { key: "total_ns", label: "Total", show: duration },
-  { key: "mean_ns", label: "Mean", show: duration },
-  { key: "min_ns", label: "Min", show: duration },
-  { key: "max_ns", label: "Max", show: duration },
-  { key: "share", label: "Share", show: share },
+  { key: "count", label: "Calls", show: count, class: "pk-number" },
+  { key: "total_ns", label: "Total", show: duration, class: "pk-number" },
+  { key: "mean_ns", label: "Mean", show: duration, class: "pk-number pk-mean" },
+  { key: "min_ns", label: "Min", show: duration, class: "pk-number pk-extra" }, // left out where it is narrow
+  { key: "max_ns", label: "Max", show: duration, class: "pk-number pk-extra" },
+  { key: "share", label: "Share", show: share, class: "pk-last" },
 ];
 
+/** What a row may stand for. Without GPU work the rows are operators already. */
 const GROUPINGS: readonly { by: By; gpu: string; host: string }[] = [
-  { by: "name", gpu: "Kernel", host: "Operator" },
-  { by: "kind", gpu: "Kind", host: "Kind" },
-  { by: "op", gpu: "Launching operator", host: "" }, // host rows are operators already
+  { by: "name", gpu: "kernel", host: "operator" },
+  { by: "kind", gpu: "kind", host: "kind" },
+  { by: "op", gpu: "operator", host: "" },
 ];
 
 /** Rows beyond this are added on demand: a page of thousands of rows is slow and read by nobody. */
@@ -60,12 +69,13 @@ class KernelTable {
   #sort: { key: Key; ascending: boolean } = { key: "total_ns", ascending: false };
   #needle = "";
   #limit = PAGE;
-  #by: By;
+  #by: By; // asked for
+  #shown: By;
 
   constructor(host: HTMLElement, table: Table<Info>, context: Context) {
     this.#context = context;
     this.#where = table.info.where;
-    this.#by = table.info.by;
+    this.#by = this.#shown = table.info.by;
     this.#rows = rowsOf(table);
     this.#scroll = h(
       "div",
@@ -87,7 +97,7 @@ class KernelTable {
           "aria-pressed": String(grouping.by === this.#by),
           onclick: (event: MouseEvent) => void this.#group(grouping.by, event.currentTarget as HTMLElement),
         },
-        grouping[this.#where],
+        `By ${grouping[this.#where]}`,
       ),
     );
     return h("div", { class: "pk-segments", role: "group", "aria-label": "One row per" }, ...buttons);
@@ -102,6 +112,7 @@ class KernelTable {
       const table = await this.#context.link.get("kernels", { by });
       if (by !== this.#by) return; // another one was asked for meanwhile
       this.#rows = rowsOf(table as Table<Info>);
+      this.#shown = by;
       this.#limit = PAGE;
       this.#draw();
     } catch (error) {
@@ -112,7 +123,7 @@ class KernelTable {
   /** Empties the table; the result is the place for a message. */
   #clear(): HTMLElement {
     const cell = h("td", { colspan: COLUMNS.length });
-    this.#body.replaceChildren(h("tr", {}, cell));
+    this.#body.replaceChildren(h("tr", { class: "pk-empty" }, cell));
     this.#more.hidden = true;
     this.#status.textContent = "";
     return cell;
@@ -152,13 +163,19 @@ class KernelTable {
     if (first && found.length) first.tabIndex = 0;
     this.#more.hidden = found.length <= this.#limit;
     this.#more.textContent = `Show all ${count(found.length)}`;
+    this.#status.textContent = this.#count(found);
+  }
+
+  #count(found: readonly Row[]): string {
+    const noun = GROUPINGS.find(({ by }) => by === this.#shown)?.[this.#where] ?? "row";
+    const all = plural(this.#rows.length, noun);
+    if (found.length === this.#rows.length) return all;
     const part = found.reduce((sum, row) => sum + (row.numbers.share ?? 0), 0);
-    const of = found.length === this.#rows.length ? "" : ` of ${count(this.#rows.length)}`;
-    this.#status.textContent = found.length ? `${count(found.length)}${of} · ${share(Math.min(part, 1))} of the time` : "";
+    return `${count(found.length)} of ${all}, ${share(part)} of the time`;
   }
 
   #drawHead(): void {
-    const cells = COLUMNS.map(({ key, label, show }) => {
+    const cells = COLUMNS.map(({ key, label, show, class: style }) => {
       const sorted = key === this.#sort.key ? (this.#sort.ascending ? "ascending" : "descending") : "none";
       const sort = () => {
         const ascending = key === this.#sort.key ? !this.#sort.ascending : !show; // numbers: largest first
@@ -168,7 +185,7 @@ class KernelTable {
       };
       return h(
         "th",
-        { scope: "col", class: show ? "pk-number" : null, "aria-sort": sorted },
+        { scope: "col", class: style, "aria-sort": sorted },
         h("button", { type: "button", "data-key": key, onclick: sort }, label),
       );
     });
@@ -176,18 +193,22 @@ class KernelTable {
   }
 
   #row(row: Row, longest: number): HTMLElement {
-    const color = `var(--pk-work-${row.kind}, var(--pk-work-other))`;
-    const cells = COLUMNS.map(({ key, show }) => {
-      if (key === "kind") return h("td", {}, h("span", { class: "pk-chip", "--pk-color": color }, row.kind));
-      if (key === "name") return h("th", { scope: "row" }, h("bdi", {}, row.short));
+    const color = `--pk-work-${row.kind}`;
+    const cells = COLUMNS.map(({ key, show, class: style }) => {
+      if (key === "kind") return h("td", { title: row.kind }, swatch(color), h("span", {}, row.kind));
+      if (key === "name") return h("th", { scope: "row", "aria-label": row.short }, nameOf(row.short));
       const text = show?.(row.numbers[key]) ?? "";
-      if (key !== "share") return h("td", { class: "pk-number" }, text);
+      if (key !== "share") return h("td", { class: style }, text);
       const part = (row.numbers.share ?? 0) / longest;
       return h(
         "td",
-        { class: "pk-number pk-share" },
-        h("i", { "--pk-color": color, "--pk-part": part, "aria-hidden": "true" }),
-        h("span", {}, text),
+        { class: style },
+        h(
+          "div",
+          {},
+          h("div", {}, h("i", { class: "pk-share", "--pk-color": `var(${color})`, "--pk-part": part, "aria-hidden": "true" })),
+          h("span", {}, text),
+        ),
       );
     });
     const element = h(

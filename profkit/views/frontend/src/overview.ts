@@ -1,6 +1,6 @@
 // Overview: the key figures, where the time went, and what took most of it.
 import { bar, legend, type Slice, swatch } from "./bars";
-import { h } from "./dom";
+import { h, name as nameOf } from "./dom";
 import { count, duration, share } from "./format";
 import type { Context, Panel } from "./panel";
 import type { Table } from "./protocol";
@@ -38,7 +38,7 @@ export const overview: Panel = {
         { class: "pk-columns" },
         section(
           info.bar_title,
-          ...(slices.length ? [bar(slices, words), legend(slices)] : [h("p", { class: "pk-none" }, "Nothing was recorded.")]),
+          ...(slices.length ? [bar(slices, words), legend(slices)] : [h("p", { class: "pk-hint" }, "Nothing was recorded.")]),
         ),
         h(
           "div",
@@ -90,12 +90,8 @@ function top(table: Table<Content>, context: Context): HTMLElement {
     h(
       "tr",
       {},
-      h("th", { scope: "row", title: name }, swatch(`--pk-work-${kinds[i]}`), h("bdi", {}, short[i])),
-      h(
-        "td",
-        { class: "pk-sharebar" },
-        h("i", { "--pk-color": `var(--pk-work-${kinds[i]})`, "--pk-part": (shares[i] ?? 0) / longest }),
-      ),
+      h("th", { scope: "row", "aria-label": short[i], title: name }, h("div", {}, swatch(`--pk-work-${kinds[i]}`), nameOf(short[i] ?? name))),
+      h("td", {}, h("i", { class: "pk-share", "--pk-color": `var(--pk-work-${kinds[i]})`, "--pk-part": (shares[i] ?? 0) / longest })),
       h("td", { class: "pk-number", title: `${count(counts[i])} calls` }, duration(totals[i])),
       h("td", { class: "pk-number" }, share(shares[i])),
     ),
@@ -104,7 +100,7 @@ function top(table: Table<Content>, context: Context): HTMLElement {
     "div",
     {},
     h("table", { class: "pk-table pk-top" }, h("tbody", {}, ...rows)),
-    h("button", { class: "pk-link", type: "button", onclick: () => context.open("kernels") }, "All of them"),
+    h("button", { class: "pk-link", type: "button", onclick: () => context.open("kernels") }, table.info.top_title.replace("Top", "All")),
   );
 }
 

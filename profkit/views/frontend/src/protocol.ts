@@ -31,8 +31,9 @@ export interface Failure {
 }
 export type Reply = Data | Failure;
 
-/** An absent int64. */
+/** An absent int64, an absent int32. */
 const NULL = -(2n ** 63n);
+const NULL32 = -(2 ** 31);
 
 type Values = BigInt64Array | Int32Array | Float64Array | string[];
 
@@ -67,6 +68,7 @@ export class Table<Info = unknown> {
     const values = this.#values(name);
     if (Array.isArray(values)) throw new Error(`column ${name} is text`);
     if (values instanceof BigInt64Array) return Array.from(values, (v) => (v === NULL ? null : Number(v)));
+    if (values instanceof Int32Array) return Array.from(values, (v) => (v === NULL32 ? null : v));
     return Array.from(values, (v) => (Number.isNaN(v) ? null : v));
   }
 

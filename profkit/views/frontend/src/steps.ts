@@ -1,8 +1,9 @@
 // Steps: each forward of the model, how far it is from the token before, and where its time went.
 import { bar, legend as sliceLegend, type Slice } from "./bars";
-import { Curve, type Line, type Mark, type Span } from "./curve";
+import { Curve, type Line } from "./curve";
 import { h } from "./dom";
 import { count, duration, plural } from "./format";
+import type { Mark, Span } from "./ink";
 import { legend } from "./legend";
 import { notice, type Panel, type Selection } from "./panel";
 import type { Table } from "./protocol";
@@ -18,9 +19,9 @@ interface Info {
 }
 
 const LINES = [
-  { column: "token_gap", label: "Token gap", color: "--pk-metric-sm_active_percent" },
-  { column: "host_duration", label: "Host in forward", color: "--pk-metric-dram_active_percent" },
-  { column: "device_duration", label: "GPU, first to last work", color: "--pk-metric-sm_occupancy_percent" },
+  { column: "token_gap", label: "token gap", color: "--pk-metric-sm_active_percent" },
+  { column: "host_duration", label: "host in forward", color: "--pk-metric-dram_active_percent" },
+  { column: "device_duration", label: "GPU span in forward", color: "--pk-metric-sm_occupancy_percent" },
   { column: "busy_ns", label: "GPU busy", color: "--pk-metric-tensor_active_percent" },
 ] as const;
 
@@ -46,10 +47,11 @@ export const steps: Panel = {
     const curve = new Curve(
       {
         name: `Times of ${plural(table.rows, "step")}. Arrow keys move along them, Enter selects one.`,
-        height: 260,
+        height: 264,
         unit: "ns",
-        x: { values: Array.from({ length: table.rows }, (_, i) => i), unit: "", whole: true },
+        x: { values: Array.from({ length: table.rows }, (_, i) => i), unit: "step", whole: true },
         lines,
+        fromZero: true,
         marks: marksOf(table.info),
         spans: prefills(table),
         snap: true,
@@ -92,7 +94,7 @@ function linesOf(table: Table<Info>): Line[] {
 function marksOf({ stats }: Info): Mark[] {
   const gap = stats?.token_gap;
   if (!gap?.p50_ns) return [];
-  const label = `token gap p50 ${duration(gap.p50_ns)} (n = ${count(gap.samples)})`;
+  const label = [`p50 ${duration(gap.p50_ns)}`, `n = ${count(gap.samples)}`];
   return [{ y: gap.p50_ns, label, color: "--pk-metric-sm_active_percent", dash: [4, 4] }];
 }
 
@@ -132,7 +134,7 @@ function describeStep(host: HTMLElement, table: Table<Info>, row: number | null,
     h(
       "h4",
       {},
-      `Step ${count(row)}`,
+      h("span", {}, `Step ${count(row)}`),
       h("span", { class: "pk-facts" }, facts.join(" · ")),
       h("button", { class: "pk-link", type: "button", onclick: clear }, "Clear"),
     ),

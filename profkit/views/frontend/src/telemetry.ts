@@ -47,8 +47,10 @@ export const telemetry: Panel = {
     let curves: Curve[] = [];
 
     const mark = (selection: Selection | null) => {
-      const spans = selection ? [{ from: selection.from, to: selection.to, label: `step ${selection.row}` }] : [];
-      for (const curve of curves) curve.setSpans(spans);
+      curves.forEach((curve, i) => {
+        const label = i ? "" : `step ${selection?.row}`; // said once, at the top
+        curve.setSpans(selection ? [{ from: selection.from, to: selection.to, label }] : []);
+      });
     };
     const show = (device: number) => {
       for (const curve of curves) curve.dispose();
@@ -57,7 +59,7 @@ export const telemetry: Panel = {
       const units = groupBy(readings.filter(({ track }) => track.device === device), ({ track }) => track.unit);
       const zoom = (range: readonly [number, number] | null) => curves.forEach((curve) => curve.zoom(range));
       const rows = units.map((group, i) => {
-        const { el, curve } = plotOf(group, { wall, sync, last: i === units.length - 1, zoom }, context.theme);
+        const { el, curve } = plotOf(group, { wall, sync, first: i === 0, last: i === units.length - 1, zoom }, context.theme);
         curves.push(curve);
         return el;
       });
@@ -100,6 +102,7 @@ function chooser(devices: readonly number[], show: (device: number) => void): HT
 interface Place {
   wall: number;
   sync: string;
+  first: boolean; // carries the name of the selected step
   last: boolean; // carries the time axis
   zoom(range: readonly [number, number] | null): void;
 }
@@ -118,10 +121,11 @@ function plotOf(readings: readonly Reading[], place: Place, theme: Theme): { el:
   const curve = new Curve(
     {
       name: `${names} over time. Arrow keys move along the readings.`,
-      height: (readings.length > 2 ? 116 : 72) + (place.last ? 26 : 0),
+      height: (readings.length > 2 ? 116 : 72) + (place.last ? 26 : 0) + (place.first ? 10 : 0),
       unit,
       x: { values: times, unit: "ns", range: [0, Math.max(place.wall, times.at(-1) ?? 0)], axis: place.last },
       lines,
+      ...(place.first ? { spans: [] } : {}),
       fromZero: FROM_ZERO.has(unit),
       sync: place.sync,
       describe: (index) => at(times[index] ?? 0).join(", "),

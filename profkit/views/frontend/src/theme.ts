@@ -15,7 +15,7 @@ export interface Theme {
 const SIGNS = ["class", "style", "theme", "data-theme", "data-jp-theme-light", "data-jp-theme-name", "data-vscode-theme-kind"];
 
 /** What canvases are drawn with. */
-const CANVAS = ["--pk-bg", "--pk-text", "--pk-muted", "--pk-grid"];
+const CANVAS = ["--pk-bg", "--pk-text", "--pk-muted", "--pk-line"];
 
 /** A stylesheet may arrive a moment after the attribute that announces it. */
 const SETTLED_MS = 250;
