@@ -1,6 +1,6 @@
 """From the profiler's stop to a summary: profkit's path against `prof.key_averages()` of the same profile.
 
-    python benchmarks/columns.py [new_tokens]
+python benchmarks/columns.py [new_tokens]
 """
 
 from __future__ import annotations

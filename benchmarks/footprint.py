@@ -1,6 +1,6 @@
 """What profkit leaves behind: import time, bytes of a record, growth of a notebook, memory over 200 profiles.
 
-    python benchmarks/footprint.py [profiles]
+python benchmarks/footprint.py [profiles]
 """
 
 from __future__ import annotations
@@ -95,7 +95,13 @@ def main() -> None:
                 "note": f"{events:,} events, saved in {seconds:.2f} s",
             }
         )
-        rows.append({"what": "notebook growth per profile, KB", "value": round(notebook_bytes(folder) / 1e3, 1), "goal": "<= 300"})
+        rows.append(
+            {
+                "what": "notebook growth per profile, KB",
+                "value": round(notebook_bytes(folder) / 1e3, 1),
+                "goal": "<= 300",
+            }
+        )
         rows.append(growth(model, inputs, profiles))
     report("footprint", rows)
 

@@ -121,8 +121,8 @@ class Run:
         return archive.save(self.record, path)
 
     def __repr__(self) -> str:
-        seconds = self.meta.wall_ns / 1e9
-        return f"<Run {self.name!r}: {seconds:.3g} s, {len(self.record.events):,} events, {len(self.record.steps)} steps>"
+        events, steps = len(self.record.events), len(self.record.steps)
+        return f"<Run {self.name!r}: {self.meta.wall_ns / 1e9:.3g} s, {events:,} events, {steps} steps>"
 
 
 def load(path: str | os.PathLike[str]) -> Run:

@@ -38,7 +38,7 @@ _ROOM: Final = 1.25
 
 
 def size_that_fits() -> str:
-    """"8b" where a GPU has room for its 16 GB of bf16 weights, else "tiny"."""
+    """The largest of `SHAPES` that has room here: "8b" needs a GPU with 20 GB free, for weights in bf16."""
     import torch
 
     if torch.cuda.is_available():

@@ -87,7 +87,9 @@ def visit(lab: Lab, chromium: Browser, wrong: list[str], name: str, *cells: str)
     page.on("request", lambda request: FROM_HERE.match(request.url) or wrong.append(request.url))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     lab.open(page, lab.notebook(name, *cells))
-    lab.run_all(page)
+    try: lab.run_all(page)
+    except Exception:
+        page.screenshot(path="/tmp/shots/fail.png"); print(page.locator(".jp-Dialog").all_inner_texts()); raise
     expect(page.locator(".pk-figures").last).to_be_visible(timeout=30_000)
     return page
 

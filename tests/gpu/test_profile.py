@@ -25,6 +25,10 @@ def matrix():
     return matrix
 
 
+def generate(model, batch, tokens, new_tokens):
+    return lambda: model.generate(**random_prompt(model, batch, tokens), max_new_tokens=new_tokens, do_sample=False)
+
+
 def profile_of(work, **options):
     with profkit.profile("test", **options) as session:
         work()
@@ -32,7 +36,7 @@ def profile_of(work, **options):
 
 
 def test_busy_and_idle_time_fill_the_window_and_every_step(llama):
-    run = profile_of(lambda: llama.generate(**random_prompt(llama, 2, 32), max_new_tokens=8, do_sample=False), model=llama)
+    run = profile_of(generate(llama, 2, 32, 8), model=llama)
     idle = run.idle()
     assert idle.busy_ns > 0
     assert idle.busy_ns + sum(idle.causes.values()) == idle.window_ns == run.meta.wall_ns
@@ -44,12 +48,12 @@ def test_busy_and_idle_time_fill_the_window_and_every_step(llama):
 
 def test_no_launch_is_without_its_gpu_record(llama):
     for _ in range(4):  # later sessions of a process are the ones that lose records
-        run = profile_of(lambda: llama.generate(**random_prompt(llama, 1, 16), max_new_tokens=4, do_sample=False))
+        run = profile_of(generate(llama, 1, 16, 4))
         assert run.warnings == []
 
 
 def test_steps_are_timed_on_the_gpu_inside_the_window(llama):
-    run = profile_of(lambda: llama.generate(**random_prompt(llama, 2, 32), max_new_tokens=8, do_sample=False), model=llama)
+    run = profile_of(generate(llama, 2, 32, 8), model=llama)
     steps = run.steps
     assert steps["phase"].tolist() == ["prefill"] + ["decode"] * 7
     assert (steps["device_duration"] > 0).all()
@@ -164,9 +168,7 @@ def test_operators_of_threads_are_linked_to_their_kernels(matrix):
 
 
 def test_without_a_trace_steps_and_times_remain(llama):
-    run = profile_of(
-        lambda: llama.generate(**random_prompt(llama, 1, 16), max_new_tokens=8, do_sample=False), model=llama, trace=False
-    )
+    run = profile_of(generate(llama, 1, 16, 8), model=llama, trace=False)
     summary = run.summary()
     assert len(run.events) == 0
     assert summary.gpu_busy_ns is None

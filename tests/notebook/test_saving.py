@@ -1,6 +1,9 @@
 """Records are saved beside the notebook; where they cannot be, the profile is shown all the same."""
 
+import contextlib
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -65,19 +68,41 @@ def test_folder_that_cannot_be_made_is_said(kernel):
     assert usable(kernel, "homeless")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a folder that is read-only")
 def test_read_only_folder_is_said(kernel):
     kernel.setup("import os\nos.makedirs('profkit-runs', exist_ok=True)\nos.chmod('profkit-runs', 0o555)")
-    text = shown(kernel.run(f"{QUIET} --name barred\n1;"))
-    kernel.setup("os.chmod('profkit-runs', 0o755)")
-    assert "cannot save the record to profkit-runs/barred.profkit: Permission denied" in text
+    # Root may write everywhere, so where the tests run as root the cell becomes nobody.
+    nobody = "os.seteuid(65534)" if os.geteuid() == 0 else ""
+    reply = kernel.run(f"{QUIET} --name barred\n{nobody}")
+    kernel.setup("os.seteuid(os.getuid())\nos.chmod('profkit-runs', 0o755)")
+    assert "cannot save the record to profkit-runs/barred.profkit: Permission denied" in shown(reply)
     assert usable(kernel, "barred")
 
 
-def test_full_disk_is_said_and_an_older_record_stays(kernel):
+@pytest.fixture
+def small_disk(kernel):
+    """A disk of 16 KiB, full, where records are saved."""
+    folder = kernel.folder / "profkit-runs"
+    folder.mkdir(exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    with open(folder / "filler", "wb") as filler, contextlib.suppress(OSError):
+        filler.write(bytes(2**16))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_full_disk_is_said(kernel):
+    text = shown(kernel.run(f"{QUIET} --name flooded\nimport torch\ntorch.ones(3).cumsum(0);"))
+    assert "cannot save the record to profkit-runs/flooded.profkit: No space left on device" in text
+    assert "Free some space or choose another folder, then call run.save(path)" in text
+    assert usable(kernel, "flooded")
+
+
+def test_write_that_fails_halfway_leaves_the_older_record(kernel):
     kernel.setup(f"{QUIET} --name full\nx = 'older';")
     older = (kernel.folder / "profkit-runs" / "full.profkit").read_bytes()
-    # A file that may not grow stands in for a disk that is full: the write fails halfway, as there.
     kernel.setup(
         "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
