@@ -220,7 +220,8 @@ def _from_events(rows: list[Any]) -> RawEvents:
     get = _Accessors(type(rows[0]))
     codes, words = _encode(map(get.name, rows), len(rows))
     kind = np.array([_kind_by_name(word) for word in words], np.int8)[codes]
-    lane = _ints(get.start_thread_id, rows)
+    # Frames of Python on a thread that the profiler does not know have the number 2**64 - 1: here -1.
+    lane = np.fromiter(map(get.start_thread_id, rows), np.uint64, len(rows)).view(np.int64)
     device = np.full(len(rows), HOST, np.int16)
     unsure = np.flatnonzero(kind == _SKIP)
     if len(unsure):

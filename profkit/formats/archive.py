@@ -39,7 +39,7 @@ class _Head(msgspec.Struct):
     """What is checked before and after the rest of `record.json` is read."""
 
     schema_version: int
-    rows: dict[str, int] = {}  # of each table: a damaged directory of the zip can hide a table
+    rows: dict[str, int] | None = None  # of each table: a damaged directory of the zip can hide a table
 
 
 def save(record: Record, path: str | os.PathLike[str]) -> Path:
@@ -83,14 +83,16 @@ def load(path: str | os.PathLike[str]) -> Record:
         RecordError: no such file, not a record, damaged, from a newer version, or too large to unpack.
     """
     source = Path(path)
-    if not source.exists() and not source.suffix:
-        source = source.with_suffix(SUFFIX)
     try:
+        if not source.suffix and not source.exists():
+            source = source.with_suffix(SUFFIX)
         with zipfile.ZipFile(source) as archive:
             return _read(archive, source)
     except FileNotFoundError:
         raise RecordError(f"no record at {source}") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except OSError as error:
+        raise RecordError(f"cannot read {source}: {error.strerror or error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise RecordError(f"{source} is not a .profkit record, or it is damaged: {error}") from error
 
 
@@ -116,8 +118,8 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
             unpacked += table.nbytes
             tables[name] = table
     record = Record(meta, **tables)
-    for name in SCHEMAS:
-        found, rows = len(record.tables[name]), head.rows.get(name, 0)
+    for name, rows in (head.rows or {}).items():
+        found = len(record.tables.get(name, ()))
         if found != rows:
             raise RecordError(f"{source} is damaged: {found} of {rows} rows of table {name!r} are in it")
     _check_references(record, source)
@@ -157,14 +159,15 @@ def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:
     schema = SCHEMAS[name]
     words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
+        known = pq.read_schema(pa.BufferReader(data)).names
         # Words stay in their dictionaries and unknown columns unread: what is not in `rows` cannot grow.
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=words)
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=[word for word in words if word in known])
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         encoded = sum(group.total_byte_size for group in groups)
         rows = sum(group.num_rows for group in groups)
         _check_size(before + max(encoded, rows * sum(map(_cell_bytes, schema.types))), source)
         return conform(name, file.read(columns=schema.names))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RecordError(f"{source}: table {name!r} is damaged: {error}") from error
 
 

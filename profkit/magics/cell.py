@@ -19,7 +19,6 @@ from IPython.core.getipython import get_ipython
 from IPython.core.inputtransformer2 import cell_magic
 
 from profkit.capture.clock import Stopwatch
-from profkit.capture.redact import redact
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.magics import llmprofile
 from profkit.magics.options import HelpRequestedError, usage_errors
@@ -35,7 +34,7 @@ def mark(lines: list[str]) -> list[str]:
     body = lines[1:]
     inner = "".join(body).lstrip()
     if inner.startswith("%%"):
-        body = cell_magic(inner.splitlines(keepends=True))  # type: ignore[no-untyped-call]
+        body = cell_magic(inner.splitlines(keepends=True))
     return [f"{lines[0].strip()!r}\n", *body]
 
 
@@ -154,7 +153,7 @@ class CellHooks:
     def install(self) -> None:
         """Put the hooks into the shell."""
         self._shell.input_transformers_cleanup.append(mark)
-        self._shell.ast_transformers.append(self._unmark)
+        self._shell.ast_transformers.insert(0, self._unmark)  # it looks for the first statement as typed
         for event, callback in self._callbacks():
             self._shell.events.register(event, callback)
         # First of all, so that what others do after a cell (drawing figures) is not counted to it.
@@ -197,7 +196,8 @@ class CellHooks:
                 raise OptionError(f"{_MAGIC}: {rest!r} is no option; code goes below the first line")
             source = _below_magic(llmprofile.raw_cell(self._shell))
             self._warm_up()
-            llmprofile.make_profile(self._shell, options, source, [])  # says what is wrong with them
+            if options.repeat:
+                llmprofile.make_profile(self._shell, options, source, [])  # wrong ones do not wait for a pass
         self._options, self._source = options, source
         self._depth, self._thread = 0, threading.get_ident()
 
@@ -258,9 +258,7 @@ class CellHooks:
             return
         self._clear()
         error = None if result is None else result.error_before_exec or result.error_in_exec
-        if error is not None:
-            profile.run.meta.error = redact(f"{type(error).__name__}: {error}".rstrip(": "))
-        llmprofile.bind_and_show(self._shell, options, profile)
+        llmprofile.bind_and_show(self._shell, options, profile, error)
 
 
 def _below_magic(cell: str) -> str:

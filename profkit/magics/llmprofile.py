@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
+from profkit.capture.redact import redact
 from profkit.capture.telemetry import MAX_HZ
 from profkit.errors import OptionError, ProfkitError
 from profkit.magics.options import HelpRequestedError, OptionParser, positive, usage_errors
@@ -136,11 +137,11 @@ def _named_module(shell: Any, expression: str) -> Any:
 
 
 @magics_class
-class LlmProfile(Magics):  # type: ignore[misc]
+class LlmProfile(Magics):
     """The magic for help, for lines, and for calls from code. Cells that start with it go by `CellHooks`."""
 
     @no_var_expand
-    @line_cell_magic  # type: ignore[untyped-decorator]
+    @line_cell_magic
     def llmprofile(self, line: str, cell: str | None = None) -> Any:
         """Profile a statement (or a cell); `%llmprofile -h` lists the options."""
         __tracebackhide__ = True
@@ -155,27 +156,29 @@ class LlmProfile(Magics):  # type: ignore[misc]
             source = rest if cell is None else cell
             if not source:
                 raise OptionError(f"%{NAME} needs a statement; to profile a cell, start it with %%{NAME}")
-            make_profile(self.shell, options, source, [])  # says what is wrong before anything runs
+            if options.repeat:
+                make_profile(self.shell, options, source, [])  # wrong options do not wait for a pass
         code = _compiled(self.shell, source)
         passes = [_timed(self.shell, code) for _ in range(options.repeat)]
         with usage_errors():
             profile = make_profile(self.shell, options, source, passes)
             profile.__enter__()
+        error: BaseException | None = None
         try:
             value = _run(self.shell, code)
-        except BaseException as error:
-            profile.__exit__(type(error), error, error.__traceback__)
+        except BaseException as raised:
+            error = raised
             raise
-        else:
-            profile.__exit__(None, None, None)
         finally:
-            if profile.ended:
-                bind_and_show(self.shell, options, profile)
+            profile.__exit__(None, None, None)
+            bind_and_show(self.shell, options, profile, error)
         return value
 
 
-def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile) -> None:
-    """Bind the Run to its name and show it."""
+def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile, error: BaseException | None) -> None:
+    """Bind the Run to its name and show it; `error` is what ended the code early."""
+    if error is not None:
+        profile.run.meta.error = redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     if options.name:
         shell.user_ns[options.name] = profile.run
     show(shell, options, profile.run)

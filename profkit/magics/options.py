@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import shlex
 from collections.abc import Iterator
@@ -76,14 +77,15 @@ class OptionParser(argparse.ArgumentParser):
 
 def _word(text: str, prog: str) -> tuple[str, str]:
     """The first word of a line, quotes taken off, and what follows it."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    stream = io.StringIO(text)
+    lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
     lexer.whitespace_split = True
     lexer.commenters = ""
     try:
         word = lexer.get_token() or ""
     except ValueError as error:
         raise OptionError(f"{prog}: {error} in {text!r}") from error
-    return word, text[lexer.instream.tell() :].lstrip()
+    return word, text[stream.tell() :].lstrip()
 
 
 def positive(kind: type[int] | type[float], at_most: float = math.inf) -> Any:

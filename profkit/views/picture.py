@@ -33,7 +33,7 @@ _KEYS: Final = 4
 _COLOURS: Final = 96
 
 
-def png(content: Content) -> bytes:
+def png(content: Content, dpi: float = _DPI) -> bytes:
     """Head line, key figures, the bar and the top kernels."""
     with style():
         figure = ReportFigure(figsize=_SIZE, facecolor=palette.BACKGROUND.light)
@@ -45,14 +45,14 @@ def png(content: Content) -> bytes:
             _bar(figure, content)
         if content.top:
             _top(figure, content)
-        return _packed(figure)
+        return _packed(figure, dpi)
 
 
-def _packed(figure: ReportFigure) -> bytes:
+def _packed(figure: ReportFigure, dpi: float) -> bytes:
     """As PNG with a palette: a third of the bytes, in every notebook that shows a profile."""
     from PIL import Image
 
-    file = io.BytesIO(rendered(figure, "png", dpi=_DPI))
+    file = io.BytesIO(rendered(figure, "png", dpi=dpi))
     picture = Image.open(file).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     packed = io.BytesIO()
     picture.save(packed, "png", optimize=True)

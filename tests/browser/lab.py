@@ -24,7 +24,12 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 STARTS_WITHIN_S = 60
 RUNS_WITHIN_MS = 60_000
 MENU_OPENS_MS = 300  # a release that comes sooner is taken for that of the click that opened the menu
-CLICKS = 5
+READY = """async () => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    await Promise.all([panel.context.ready, panel.revealed, panel.sessionContext.ready]);
+    await panel.sessionContext.session.kernel.info;
+}"""
+"""Until the notebook is laid out and its kernel answers; what is asked of JupyterLab before is lost."""
 BROWSER_OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -78,15 +83,8 @@ class Lab:
 
     def run_all(self, page: Page) -> None:
         """Run the notebook from the menu."""
-        prompt = page.locator(".jp-Notebook .jp-InputPrompt").first
-        for _ in range(CLICKS):
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click(delay=MENU_OPENS_MS)
-            with contextlib.suppress(AssertionError):
-                # JupyterLab drops what comes before it has laid out the cells, and says so nowhere.
-                expect(prompt).not_to_have_text("[ ]:", timeout=2_000)
-                return
-        raise RuntimeError("JupyterLab did not run the notebook")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.locator('.lm-Menu-item[data-command="runmenu:run-all"]').click(delay=MENU_OPENS_MS)
 
     def execute(self, page: Page, command: str, **options: Any) -> None:
         """One of JupyterLab's commands, as from its palette."""

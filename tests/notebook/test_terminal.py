@@ -1,57 +1,77 @@
 """IPython in a terminal: the same magic, the summary as text."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
-
-@pytest.fixture
-def ipython(tmp_path):
-    def run(code, *options):
-        command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", *options]
-        return subprocess.run(
-            [*command, *(["-c", code] if not options else [])],
-            input=code if options else None,
-            cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "IPYTHONDIR": str(tmp_path / ".ipython"), "HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
+TYPED = """\
+%load_ext profkit
+%%llmprofile --name typed
+import torch
+torch.ones(3).cumsum(0)
+20 + 22
 
 
-def test_profile_is_shown_as_text(ipython, tmp_path):
-    ran = ipython(
-        "get_ipython().run_line_magic('load_ext', 'profkit')\n"
-        "result = get_ipython().run_cell('%%llmprofile --name shown\\nimport torch\\n"
-        "torch.ones(3).cumsum(0)\\n6 * 7')\n"
-        "assert result.result == 42, result\n"
-        "print('bound:', shown.name)\n"
+print('bound:', typed.name, 'last:', _)
+doubled = %llmprofile --no-save 4 * 21
+print('line:', doubled)
+%%llmprofile --nmae x
+print('must not run')
+
+
+%%llmprofile --no-save
+1 / 0
+
+
+print('alive')
+"""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    """What was printed while `TYPED` was typed into IPython, and the folder of it."""
+    folder = tmp_path_factory.mktemp("terminal")
+    ran = subprocess.run(
+        [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"],
+        input=TYPED,
+        cwd=folder,
+        env={**os.environ, "IPYTHONDIR": str(folder / ".ipython")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=True,
     )
-    assert ran.returncode == 0, ran.stderr
-    assert "42" in ran.stdout
-    assert "bound: shown" in ran.stdout
-    assert "Wall time" in ran.stdout
-    assert "aten::cumsum" in ran.stdout
-    assert "Record: profkit-runs/shown.profkit" in ran.stdout
-    assert "<div" not in ran.stdout
-    assert "ProfileView" not in ran.stdout
-    assert (tmp_path / "profkit-runs" / "shown.profkit").is_file()
+    return ran.stdout, folder
 
 
-def test_cells_typed_line_by_line(ipython):
-    ran = ipython(
-        "%load_ext profkit\n%%llmprofile --no-save --name typed\na = 20\na + 22\n\n\nprint('bound:', typed.name)\n"
-        "%llmprofile --no-save a * 2\n%%llmprofile --no-save --nmae x\n1\n\n\nprint('alive')\n",
-        "--simple-prompt",
-    )
-    assert "Out[2]: 42" in ran.stdout
-    assert "bound: typed" in ran.stdout
-    assert ran.stdout.count("Wall time") == 2
-    assert "40" in ran.stdout
-    assert "did you mean '--name'?" in ran.stdout + ran.stderr
-    assert "alive" in ran.stdout
+def test_summary_is_text(session):
+    printed, _ = session
+    assert printed.count("Wall time") == 3
+    assert "aten::cumsum" in printed
+    assert "<div" not in printed
+    assert "ProfileView" not in printed
+
+
+def test_value_is_shown_and_the_name_is_bound(session):
+    printed, _ = session
+    assert "Out[2]: 42" in printed
+    assert "bound: typed last: 42" in printed
+    assert "line: 84" in printed
+
+
+def test_record_is_saved_in_the_folder(session):
+    printed, folder = session
+    assert "Record: profkit-runs/typed.profkit" in printed
+    assert (folder / "profkit-runs" / "typed.profkit").is_file()
+
+
+def test_errors_are_told_and_the_session_goes_on(session):
+    printed, _ = session
+    assert "did you mean '--name'?" in printed
+    assert "must not run" not in printed
+    assert "----> 2 1 / 0" in printed
+    assert "The cell raised ZeroDivisionError: division by zero" in printed
+    assert "alive" in printed

@@ -296,6 +296,11 @@ def test_a_runtime_call_outside_operators_lies_on_the_thread_that_the_driver_saw
     assert rows["lane"].to_dict() == {"aten::mm": 4242, "cudaLaunchKernel": 4242, "cudaDeviceSynchronize": 777}
 
 
+def test_a_thread_that_the_profiler_does_not_know_has_no_number():
+    _, rows = columns(Row("aten::mm", 1), Row("model.py(12): forward", 2, _thread=2**64 - 1))
+    assert rows["lane"].to_dict() == {"aten::mm": 4242, "model.py(12): forward": -1}
+
+
 def test_metadata_that_is_broken_costs_its_row_the_attributes_and_no_other():
     broken = '"Process Group Name": "a "quoted" name"'
     raw, _ = columns(gpu_row("a", 1, 1, 0, KERNEL), gpu_row("b", 2, 2, 0, broken), gpu_row("c", 3, 3, 0, MEMCPY))

@@ -61,11 +61,13 @@ function remember(model: Model, tab: string): void {
 }
 
 /** JupyterLab's shortcuts for cells (arrows, Enter, letters) must not act while a key is meant for us.
- * Those with a modifier, Shift+Enter among them, stay JupyterLab's. */
+ * Those with a modifier, Shift+Enter among them, stay JupyterLab's. It looks for the mark from the focused
+ * element upwards and stops at the first that a shortcut is for, which is that element itself. */
 function keepKeys(root: HTMLElement): () => void {
   const decide = (event: KeyboardEvent) => {
+    if (!(event.target instanceof HTMLElement) || !root.contains(event.target)) return;
     const theirs = event.ctrlKey || event.metaKey || event.altKey || (event.shiftKey && event.key === "Enter");
-    root.toggleAttribute("data-lm-suppress-shortcuts", !theirs);
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", !theirs);
   };
   addEventListener("keydown", decide, true); // before the document's listeners, of which Lab's is one
   return () => removeEventListener("keydown", decide, true);
