@@ -156,7 +156,7 @@ class ForwardWatcher:
         return call
 
     def _get_compiled_call(self, original: Callable[..., Any], model: Any, *args: Any, **kwargs: Any) -> Any:
-        """transformers compiles `__call__` for static caches; hooks inside would be compiled away."""
+        """Transformers compiles `__call__` for static caches; hooks inside would be compiled away."""
         return self._around(model, original(model, *args, **kwargs))
 
     def _around(self, model: Any, compiled: Callable[..., Any]) -> Callable[..., Any]:

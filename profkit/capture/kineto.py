@@ -6,9 +6,11 @@ accessor is mapped over the raw rows once, and only over the rows that need it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +51,11 @@ _MAX_GPUS: Final = 64
 
 
 class TraceLostError(Exception):
-    """The trace is gone; the message says why."""
+    """The trace is gone; the message says why, `reason` in a few words."""
+
+    def __init__(self, message: str, reason: str = "the trace was taken over by another profiler") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Kineto:
@@ -91,14 +97,15 @@ class Kineto:
         self._profiler = profile(
             activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
         )
-        self._profiler.__enter__()
+        with _without_usdt_lines():
+            self._profiler.__enter__()
         self._started_unix_ns = time.time_ns()
 
     def stop(self) -> Any:
         """Stop recording; returns torch's results for `columns`.
 
         Raises:
-            TraceLostError: another profiler took the trace over while this one ran.
+            TraceLostError: another profiler took the trace over while this one ran, or the GPU failed.
         """
         profiler, self._profiler = self._profiler, None
         stolen = TraceLostError(
@@ -106,11 +113,13 @@ class Kineto:
             "kernels and operators are missing here. Remove one of the two profilers."
         )
         try:
-            profiler.__exit__(None, None, None)
+            with _without_usdt_lines():
+                profiler.__exit__(None, None, None)
         except RuntimeError as error:
-            if "not running" not in str(error):
-                raise
-            raise stolen from error
+            if "not running" in str(error):
+                raise stolen from error
+            _switch_off()
+            raise TraceLostError(f"torch.profiler failed: {error}", "torch.profiler failed") from error
         results = profiler.profiler.kineto_results
         if results is None or results.trace_start_ns() == 0:
             raise stolen
@@ -120,6 +129,39 @@ class Kineto:
                 "profile then ended that one. Stop it where it was started, or use --no-trace (trace=False)."
             )
         return results
+
+
+def _switch_off() -> None:
+    """End the profiler that failed before it came to its own end."""
+    import torch
+
+    with contextlib.suppress(RuntimeError):  # it had ended
+        torch._C._autograd._disable_profiler()
+    torch.autograd.profiler._run_on_profiler_stop()
+
+
+@contextmanager
+def _without_usdt_lines() -> Iterator[None]:
+    """Keep two lines `USDT:…`, which Kineto of torch 2.13 writes in every session, off the cell's output.
+
+    All else that is written to stderr meanwhile is written again.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            for line in held:
+                if not line.startswith(b"USDT:"):
+                    os.write(2, line)
 
 
 def columns(results: Any, start_unix_ns: int) -> RawEvents:
@@ -184,7 +226,7 @@ def _dictionary(codes: npt.NDArray[np.int32], names: list[str]) -> pa.Dictionary
 
 
 def _from_activities(rows: list[Any]) -> RawEvents:
-    """torch ≥ 2.13: Kineto's own activities, with their type."""
+    """Torch ≥ 2.13: Kineto's own activities, with their type."""
     if not rows:
         return _empty()
     get = _Accessors(type(rows[0]))
@@ -211,7 +253,7 @@ def _from_activities(rows: list[Any]) -> RawEvents:
 
 
 def _from_events(rows: list[Any]) -> RawEvents:
-    """torch 2.11 and 2.12: KinetoEvents, which do not say their type.
+    """Torch 2.11 and 2.12: KinetoEvents, which do not say their type.
 
     The name tells host operators and runtime calls; the device is asked of the others alone.
     """
@@ -258,8 +300,11 @@ def _from_events(rows: list[Any]) -> RawEvents:
 
 
 def _on_gpu(rows: list[Any], index: Ints, get: _Accessors) -> npt.NDArray[np.bool_]:
-    """Which rows ran on a GPU. Host rows carry the process id as their device, which is far cheaper to read
-    than the device's type, unless it is so small that it could be a GPU's index."""
+    """Which rows ran on a GPU.
+
+    Host rows carry the process id as their device, which is far cheaper to read than the device's type,
+    unless it is so small that it could be a GPU's index.
+    """
     if os.getpid() >= _MAX_GPUS:
         return (index >= 0) & (index < _MAX_GPUS)
     return np.fromiter((device.name != "CPU" for device in map(get.device_type, rows)), bool, len(rows))

@@ -76,8 +76,10 @@ class Overhead:
 
 
 def _operators(tensor: Any) -> None:
-    """A norm, a rotation and a gate, as an eager decoder layer has them; no matmul, which would allocate
-    its library's workspace."""
+    """A norm, a rotation and a gate, as an eager decoder layer has them.
+
+    No matmul, which would allocate its library's workspace.
+    """
     import torch
 
     variance = tensor.pow(2).mean(-1, keepdim=True)

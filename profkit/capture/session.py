@@ -118,12 +118,15 @@ class Session:
         self._begin_ns = self._clock.now()
 
     def stop(self, error: BaseException | None = None) -> Record:
-        """Switch everything off and build the record; `error` is what ended the block early."""
+        """Switch everything off and build the record; `error` is what ended the block early.
+
+        What fails on the way (a GPU in a bad state) leaves a warning, and the rest of the record.
+        """
         host_end = self._clock.now()
-        synchronize()
-        end = self._clock.now()
         try:
-            peaks = self._peaks()
+            gpu_works = self._wait()
+            end = self._clock.now()
+            peaks = self._peaks() if gpu_works else {}
             readings = self._telemetry.stop()
             self._telemetry_runs = False
             self._forward.detach()
@@ -133,7 +136,7 @@ class Session:
         finally:
             self._undo.close()
         begin = self._begin_ns
-        steps = _shift(self._steps.table(), begin, "sent", "start", "end")
+        steps = _shift(self._steps.table(timed=gpu_works), begin, "sent", "start", "end")
         self._note_steps(steps)
         self._missing |= readings.not_measured
         meta = Meta(
@@ -149,7 +152,7 @@ class Session:
             energy_error_j=readings.energy_error_j,
             options=asdict(self._options),
             source=redact(self._source) if self._source is not None else None,
-            error=f"{type(error).__name__}: {error}" if error is not None else None,
+            error=described(error),
             environment=environment(),
         )
         self._note_weights(meta)
@@ -174,6 +177,15 @@ class Session:
             yield
         finally:
             self._steps.close(step, device)
+
+    def _wait(self) -> bool:
+        """Wait for the GPUs; False where they fail to answer."""
+        try:
+            synchronize()
+        except RuntimeError as error:
+            self._warnings.append(f"The GPU failed at the end, so its times are missing: {_first_line(error)}")
+            return False
+        return True
 
     def _find_gpus(self) -> list[int]:
         try:
@@ -206,7 +218,7 @@ class Session:
         except TraceLostError as lost:
             self._warnings.append(str(lost))
             for what in ("gpu_busy", "kernels"):
-                self._missing.setdefault(what, "the trace was taken over by another profiler")
+                self._missing.setdefault(what, lost.reason)
             return None
 
     def _note_weights(self, meta: Meta) -> None:
@@ -230,7 +242,10 @@ class Session:
                 self._warnings.append(f"{packed} calls that pack several requests are not among the steps.")
             return
         if not self._modules:
-            reason = "the cell names no model (an nn.Module): name it with --model, or mark steps with profkit.step"
+            reason = (
+                "the cell names no model (an nn.Module) that existed when it began: make it in a cell of its own, "
+                "name it with --model, or mark steps with profkit.step"
+            )
         elif packed:
             reason = (
                 "each call of the model packs several requests, some reading their prompt and some decoding "
@@ -318,6 +333,18 @@ def region(name: str) -> Iterator[None]:
         finally:
             if nvtx:
                 torch.cuda.nvtx.range_pop()
+
+
+def described(error: BaseException | None) -> str | None:
+    """What ended a block, fit for a record."""
+    if error is None:
+        return None
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return redact(text)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _release() -> None:

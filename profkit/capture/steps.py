@@ -119,10 +119,10 @@ class StepRecorder:
         with self._lock:
             self._steps.append(step)
 
-    def table(self) -> pa.Table:
-        """The table `steps`, in order of start. Waits for the GPU's last mark."""
+    def table(self, timed: bool = True) -> pa.Table:
+        """The table `steps`, in order of start. Waits for the GPU's last mark, unless not `timed` on the GPU."""
         times: dict[int, int] = {}
-        for timer in self._timers.values():
+        for timer in self._timers.values() if timed else ():
             times.update(timer.times())
         steps = sorted(self._steps, key=lambda step: step.start)
         _count_tokens(steps)
@@ -131,7 +131,7 @@ class StepRecorder:
         for step in steps:
             host_end = step.start + step.host_duration
             device = end = None
-            if step.marks is not None and step.marks[1] is not None:
+            if timed and step.marks is not None and step.marks[1] is not None:
                 device_start, device_end = (times[id(mark)] for mark in step.marks)
                 device, end = device_end - device_start, max(device_end, step.start)
             first = first_start.setdefault(step.generation, step.start)

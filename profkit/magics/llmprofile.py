@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 
-from profkit.capture.redact import redact
+from profkit.capture.session import described
 from profkit.capture.telemetry import MAX_HZ
 from profkit.errors import OptionError, ProfkitError
 from profkit.magics.options import HelpRequestedError, OptionParser, positive, usage_errors
@@ -178,7 +178,7 @@ class LlmProfile(Magics):
 def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile, error: BaseException | None) -> None:
     """Bind the Run to its name and show it; `error` is what ended the code early."""
     if error is not None:
-        profile.run.meta.error = redact(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+        profile.run.meta.error = described(error)
     if options.name:
         shell.user_ns[options.name] = profile.run
     show(shell, options, profile.run)

@@ -80,6 +80,8 @@ class Lab:
         workspace = secrets.token_hex(4)
         page.goto(f"{self.url}/lab/workspaces/{workspace}/tree/{path}?token={self.token}")
         page.locator(".jp-Notebook").wait_for(timeout=RUNS_WITHIN_MS)
+        page.evaluate(READY)
+        self.wait_idle(page)
 
     def run_all(self, page: Page) -> None:
         """Run the notebook from the menu."""

@@ -120,7 +120,6 @@ def test_interrupt_while_the_record_is_made_leaves_nothing_open(kernel):
     assert kernel.run(f"{MAGIC}\n1").kinds == ["execute_result", "summary"]
 
 
-@pytest.mark.xfail(strict=True, reason="Session.stop waits for the GPU outside its try: all stays switched on")
 def test_failing_gpu_at_the_end_leaves_nothing_open(kernel):
     kernel.setup(
         "import profkit.capture.session as session\n"

@@ -223,7 +223,6 @@ def test_unloading_in_the_cell_ends_the_profile(kernel):
     assert kernel.run(f"{MAGIC}\n1").kinds == ["execute_result", "summary"]
 
 
-@pytest.mark.xfail(strict=True, reason="Kineto of torch 2.13 logs two lines to stderr in every session")
 def test_torch_writes_nothing_below_a_profiled_cell(kernel):
     assert kernel.run(f"{MAGIC}\nnet(ids);").stderr == ""
 
