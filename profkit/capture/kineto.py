@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -61,9 +62,7 @@ class TraceLostError(Exception):
 class Kineto:
     """One torch.profiler session: operators of all threads, and CUDA activities where there is a GPU."""
 
-    def __init__(
-        self, *, cuda: bool, shapes: bool = False, stacks: bool = False, memory: bool = False
-    ) -> None:
+    def __init__(self, *, cuda: bool, shapes: bool = False, stacks: bool = False, memory: bool = False) -> None:
         self._cuda = cuda
         self._options: Any = {"record_shapes": shapes, "with_stack": stacks, "profile_memory": memory}
         self._profiler: Any = None
@@ -94,9 +93,11 @@ class Kineto:
         elif not self._options["with_stack"]:
             config["trace_only"] = True
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._cuda
-        self._profiler = profile(
-            activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
-        )
+        with warnings.catch_warnings():  # of torch 2.11, about a slower way to read the events
+            warnings.filterwarnings("ignore", "Warning: Profiler clears events")
+            self._profiler = profile(
+                activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
+            )
         with _without_usdt_lines():
             self._profiler.__enter__()
         self._started_unix_ns = time.time_ns()
@@ -270,9 +271,9 @@ def _from_events(rows: list[Any]) -> RawEvents:
         some = [rows[at] for at in unsure.tolist()]
         index = _ints(get.device_index, some)
         annotation = np.fromiter(map(get.is_user_annotation, some), bool, len(some))
-        gpu = _on_gpu(some, index, get)
         as_gpu = np.array([CODE[_gpu_kind(word)] for word in words], np.int8)[codes[unsure]]
         as_host = np.array([_host_kind(word) for word in words], np.int8)[codes[unsure]]
+        gpu = _on_gpu(some, index, as_host == CODE[EventKind.PYTHON], get)
         as_host[index < 0] = CODE[EventKind.OVERHEAD]
         as_host[annotation] = CODE[EventKind.ANNOTATION]
         as_gpu[annotation] = _SKIP  # the GPU's copy of a host annotation
@@ -299,15 +300,17 @@ def _from_events(rows: list[Any]) -> RawEvents:
     return raw
 
 
-def _on_gpu(rows: list[Any], index: Ints, get: _Accessors) -> npt.NDArray[np.bool_]:
+def _on_gpu(rows: list[Any], index: Ints, python: npt.NDArray[np.bool_], get: _Accessors) -> npt.NDArray[np.bool_]:
     """Which rows ran on a GPU.
 
-    Host rows carry the process id as their device, which is far cheaper to read than the device's type,
-    unless it is so small that it could be a GPU's index.
+    Host rows carry the process id as their device, which is far cheaper to read than the device's type. The
+    type is asked where that id is so small that it could be a GPU's index, and for frames of Python
+    (`python`), which carry 0 on threads that the profiler does not know.
     """
-    if os.getpid() >= _MAX_GPUS:
-        return (index >= 0) & (index < _MAX_GPUS)
-    return np.fromiter((device.name != "CPU" for device in map(get.device_type, rows)), bool, len(rows))
+    gpu = (index >= 0) & (index < _MAX_GPUS)
+    for at in np.flatnonzero(gpu & python if os.getpid() >= _MAX_GPUS else gpu).tolist():
+        gpu[at] = get.device_type(rows[at]).name != "CPU"
+    return gpu
 
 
 def _kind_by_name(name: str) -> int:

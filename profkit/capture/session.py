@@ -12,7 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from profkit.analysis.events import assemble
+from profkit.analysis.events import CODE, assemble
 from profkit.capture.clock import Clock, synchronize
 from profkit.capture.environment import environment
 from profkit.capture.forward import ForwardWatcher
@@ -24,7 +24,7 @@ from profkit.capture.steps import Step, StepRecorder
 from profkit.capture.telemetry import Telemetry
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.models.weights import UnknownWeightsError, decode_weights
-from profkit.record import EVENTS, Meta, Phase, Record
+from profkit.record import EVENTS, EventKind, Meta, Phase, Record
 from profkit.version import __version__
 
 _active: Session | None = None
@@ -161,6 +161,8 @@ class Session:
             raw = columns(results, self._clock.start_unix_ns + begin)
             events, kernels, losses = assemble(raw, meta.wall_ns, steps)
             self._warnings += losses.warnings()
+            if self._options.stacks and not (raw.kind == CODE[EventKind.PYTHON]).any():
+                self._missing["stacks"] = "this version of torch gives no frames of Python; 2.13 does"
             meta.profiler_added_ns = self._overhead.added_ns(raw, meta.started_unix_ns, meta.wall_ns)
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing

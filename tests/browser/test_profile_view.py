@@ -35,6 +35,12 @@ first.observe(lambda change: Path("selection.json").write_text(json.dumps(change
 first
 """
 SECOND = 'ProfileView(archive.load("hostile.profkit"))'
+THIRD = 'ProfileView(archive.load("stepless.profkit"))'
+BUSY = """
+import time
+while not Path("go on").exists():
+    time.sleep(0.05)
+"""
 FROM_HERE = re.compile(r"(http|ws)://127\.0\.0\.1:|data:|blob:")
 
 
@@ -82,8 +88,9 @@ def pages(lab: Lab, folder: Path, chromium: Browser) -> Iterator[list[str]]:
 
 def visit(lab: Lab, chromium: Browser, wrong: list[str], name: str, *cells: str) -> Page:
     """A notebook, opened and run."""
-    page = chromium.new_page(viewport={"width": 1200, "height": 1400})
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page = chromium.new_page(viewport={"width": 1500, "height": 1400})
+    # Ours is the only script that comes out of a blob; JupyterLab's own mishaps are not for these tests.
+    page.on("pageerror", lambda error: "blob:" in str(error.stack) and wrong.append(str(error.stack)))
     page.on("request", lambda request: FROM_HERE.match(request.url) or wrong.append(request.url))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     lab.open(page, lab.notebook(name, *cells))
@@ -94,7 +101,7 @@ def visit(lab: Lab, chromium: Browser, wrong: list[str], name: str, *cells: str)
 
 @pytest.fixture(scope="module")
 def page(lab: Lab, chromium: Browser, pages: list[str]) -> Iterator[Page]:
-    page = visit(lab, chromium, pages, "two", SETUP, FIRST, SECOND)
+    page = visit(lab, chromium, pages, "views", SETUP, FIRST, SECOND, THIRD)
     yield page
     page.close()
 
@@ -164,7 +171,7 @@ def test_keys_meant_for_the_view_do_nothing_to_the_notebook(view: View):
 
 
 def test_shortcuts_with_a_modifier_stay_the_notebooks(view: View, folder: Path):
-    notebook = folder / "two.ipynb"
+    notebook = folder / "views.ipynb"
     before = notebook.stat().st_mtime_ns
     view.tab("Overview").focus()
     view.page.keyboard.press("Control+s")
@@ -226,7 +233,7 @@ def test_kernels_are_grouped_by_kind_and_by_operator(view: View, plain: Record):
 def test_names_from_a_trace_are_text_and_run_nothing(page: Page):
     view = View(page, 1)
     view.open("Kernels")
-    row = view.panel.locator("tbody tr", has_text="img src=x").first
+    row = view.panel.locator("tbody tr[title*='img src=x']").first
     row.click()
     expect(view.panel.locator(".pk-detail")).to_have_text(HOSTILE)
     row.click()
@@ -305,12 +312,11 @@ def test_theme_is_followed(view: View, lab: Lab):
 
 def test_plots_fit_a_window_that_changes(view: View):
     view.open("Telemetry")
-    canvas = view.panel.locator("canvas").first
-    wide = canvas.bounding_box()
-    view.page.set_viewport_size({"width": 900, "height": 1400})
-    wait_until(lambda: canvas.bounding_box()["width"] < wide["width"] - 100)
-    assert view.page.evaluate("document.querySelector('.pk').scrollWidth <= document.querySelector('.pk').clientWidth")
-    view.page.set_viewport_size({"width": 1200, "height": 1400})
+    fits = """curve => Math.abs(curve.querySelector("canvas").clientWidth - curve.clientWidth) < 2
+        && curve.closest(".pk").scrollWidth <= curve.closest(".pk").clientWidth"""
+    for width in (900, 1900, 1500):
+        view.page.set_viewport_size({"width": width, "height": 1400})
+        wait_until(lambda: view.panel.locator(".pk-curve").first.evaluate(fits))
 
 
 def test_two_views_are_independent(page: Page):
@@ -323,6 +329,24 @@ def test_two_views_are_independent(page: Page):
     assert len(first.names()) == 1
     assert len(second.names()) == 3
     first.panel.get_by_role("searchbox").fill("")
+
+
+def test_record_without_steps_says_why(page: Page):
+    view = View(page, 2)
+    view.tab("Steps").click()
+    expect(view.panel).to_contain_text("name it with --model")
+
+
+def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, chromium: Browser, pages: list[str]):
+    page = visit(lab, chromium, pages, "busy", SETUP, FIRST, BUSY)
+    view = View(page)
+    expect(view.panel.locator(".pk-figures")).to_be_visible()
+    view.tab("Steps").click()
+    expect(view.panel).to_contain_text("Loading")
+    expect(page.locator(".jp-InputPrompt").nth(2)).to_have_text("[*]:")
+    (lab.root / "go on").touch()
+    expect(view.panel.locator("canvas")).to_be_visible(timeout=10_000)
+    page.close()
 
 
 def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, chromium: Browser, pages: list[str]):
@@ -364,16 +388,6 @@ def test_restarted_kernel_is_noticed(lab: Lab, chromium: Browser, pages: list[st
     expect(view.panel.locator(".pk-figures")).to_be_visible()
     view.tab("Telemetry").click()
     expect(view.panel).to_contain_text("The kernel that held this profile is gone.", timeout=10_000)
-    page.close()
-
-
-def test_record_without_steps_says_why(lab: Lab, chromium: Browser, pages: list[str]):
-    page = visit(
-        lab, chromium, pages, "stepless", SETUP, 'ProfileView(archive.load("stepless.profkit"), tab="overview")'
-    )
-    view = View(page)
-    view.tab("Steps").click()
-    expect(view.panel).to_contain_text("name it with --model")
     page.close()
 
 

@@ -12,6 +12,7 @@ from profkit.errors import OptionError, ProfkitError, nearest
 from profkit.record import Record
 from profkit.views import bundle, palette
 from profkit.views.format import clean
+from profkit.views.widgets import protocol
 from profkit.views.widgets.tables import table
 
 TABS: Final = ("overview", "kernels", "steps", "telemetry")
@@ -54,6 +55,11 @@ class ProfileView(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"<ProfileView of {self.title!r}: run the cell, or profkit.load(...) its file, to see it>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        # The first tab travels ahead of its request: in a Run All the kernel answers none until the last cell.
+        self._answer(protocol.UNASKED, self.tab, {})
+        return super()._repr_mimebundle_(**kwargs)
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         match content:

@@ -9,7 +9,8 @@
 A column is {name, dtype, unit}. Its buffer is little-endian: int64, int32 and float64 as such; string as
 `rows` + 1 uint32 offsets and the UTF-8 bytes that they cut up. Absent values are never 0: NaN in float64,
 the lowest value (`NULL`) in an integer column. `info` is small plain data. A request's `id` comes back with
-its reply: one widget may be shown twice, and each view knows its own replies by it.
+its reply: one widget may be shown twice, and each view knows its own replies by it. The table of the tab
+that is shown first is sent with the id `UNASKED` when the widget is displayed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+
+UNASKED: Final = ""
 
 NULL: Final = {"int64": -(2**63), "int32": -(2**31)}
 """An absent integer."""

@@ -343,4 +343,8 @@ def test_stacks_are_frames_of_python(model, ids):
     with profkit.profile(model=model, stacks=True) as session:
         model.generate(ids, 2)
     frames = names(session.run, "python")
-    assert any(frame.endswith(": generate") for frame in frames)
+    if not frames:  # torch 2.11
+        assert "frames of Python" in session.run.meta.not_measured["stacks"]
+    else:
+        assert any(frame.endswith(": generate") for frame in frames)
+        assert "stacks" not in session.run.meta.not_measured

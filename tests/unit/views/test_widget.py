@@ -262,6 +262,15 @@ def test_each_reply_carries_the_id_of_its_request():
     assert [content["id"] for content, _ in browser.sent] == ["a", "b"]
 
 
+def test_first_tab_is_sent_when_the_view_is_displayed():
+    browser = Browser(records.gpu_record(), tab="kernels")
+    assert browser.sent == []
+    browser.view._repr_mimebundle_()
+    (pushed,) = browser.sent
+    asked = browser.ask("kernels")
+    assert pushed == ({**asked[0], "id": protocol.UNASKED}, asked[1])
+
+
 def test_selection_in_the_browser_can_be_observed():
     browser, seen = Browser(records.gpu_record()), []
     browser.view.observe(lambda change: seen.append(change["new"]), "selection")

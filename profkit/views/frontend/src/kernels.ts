@@ -59,6 +59,7 @@ export const kernels: Panel = {
 
 class KernelTable {
   readonly #context: Context;
+  readonly #first: Table<Info>;
   readonly #where: "gpu" | "host";
   readonly #body = h("tbody", { onkeydown: (event: KeyboardEvent) => this.#key(event) });
   readonly #head = h("tr", {});
@@ -74,6 +75,7 @@ class KernelTable {
 
   constructor(host: HTMLElement, table: Table<Info>, context: Context) {
     this.#context = context;
+    this.#first = table;
     this.#where = table.info.where;
     this.#by = this.#shown = table.info.by;
     this.#rows = rowsOf(table);
@@ -109,9 +111,10 @@ class KernelTable {
       other.setAttribute("aria-pressed", String(other === button));
     }
     try {
-      const table = await this.#context.link.get("kernels", { by });
+      const first = by === this.#first.info.by;
+      const table = first ? this.#first : ((await this.#context.link.get("kernels", { by })) as Table<Info>);
       if (by !== this.#by) return; // another one was asked for meanwhile
-      this.#rows = rowsOf(table as Table<Info>);
+      this.#rows = rowsOf(table);
       this.#shown = by;
       this.#limit = PAGE;
       this.#draw();

@@ -1,5 +1,5 @@
 // The line to the kernel: asks for tables, remembers them, and notices when nobody answers any more.
-import { type Message, type Options, type Reply, Table, type What } from "./protocol";
+import { type Message, type Options, type Reply, Table, UNASKED, type What } from "./protocol";
 
 /** The part of anywidget's model that we use. */
 export interface Model {
@@ -52,7 +52,7 @@ export class Link {
 
   /** A table, asked for once and kept: it outlives the kernel. A failed request may be tried again. */
   get(what: What, options: Options = {}): Promise<Table> {
-    const key = JSON.stringify([what, options]);
+    const key = keyOf(what, options);
     let table = this.#tables.get(key);
     if (!table) {
       table = this.#request(what, options);
@@ -99,6 +99,9 @@ export class Link {
   }
 
   #receive(reply: Reply, buffers: readonly DataView[]): void {
+    if (reply.id === UNASKED && reply.kind === "data") {
+      this.#tables.set(keyOf(reply.what, {}), Promise.resolve(new Table(reply, buffers)));
+    }
     const pending = this.#pending.get(reply.id);
     if (!pending) return; // another view's, or one that we gave up
     this.#pending.delete(reply.id);
@@ -126,4 +129,8 @@ export class Link {
     for (const { reject } of this.#pending.values()) reject(new KernelGone());
     this.#pending.clear();
   }
+}
+
+function keyOf(what: What, options: Options): string {
+  return JSON.stringify([what, options]);
 }

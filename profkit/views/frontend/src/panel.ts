@@ -34,7 +34,7 @@ const SLOW_MS = 4000;
 
 const GONE =
   "The kernel that held this profile is gone. Run the cell again, or open the saved file with " +
-  "profkit.load(…), and this tab fills in.";
+  "profkit.load(…), to see this.";
 
 /** Ask for the panel's table and show it; the result takes it down. */
 export function mount(panel: Panel, host: HTMLElement, context: Context): () => void {

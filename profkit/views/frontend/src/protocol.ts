@@ -31,6 +31,9 @@ export interface Failure {
 }
 export type Reply = Data | Failure;
 
+/** The id of a table that comes without having been asked for. */
+export const UNASKED = "";
+
 /** An absent int64, an absent int32. */
 const NULL = -(2n ** 63n);
 const NULL32 = -(2 ** 31);
