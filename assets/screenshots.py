@@ -52,7 +52,7 @@ def open_view(lab: Lab, browser: Browser, width: int, scale: float) -> Page:
     lab.open(page, lab.notebook("profile", CELL))
     page.keyboard.press("Control+b")  # the file browser
     lab.run_all(page)
-    page.locator(".pk-figures").wait_for(timeout=20_000)
+    page.locator(".pk-panel:visible :is(.pk-figures, .pk-notice)").first.wait_for(timeout=20_000)
     lab.wait_idle(page)
     return page
 

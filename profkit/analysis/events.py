@@ -1,5 +1,7 @@
-"""Which call launched which GPU work: raw profiler rows to the tables `events` and `kernels`, and
-the rows of `events` by kind, by name, by launch."""
+"""Which call launched which GPU work: raw profiler rows to the tables `events` and `kernels`.
+
+And the rows of `events` by kind, by name, by launch.
+"""
 
 from __future__ import annotations
 

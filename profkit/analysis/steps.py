@@ -142,7 +142,7 @@ def _phase(steps: pd.DataFrame, span_ns: int, tokens: pd.Series[int]) -> PhaseSt
 
 
 def _nullable(kind: Any) -> Any:
-    """pandas types that keep an absent integer absent."""
+    """The types of pandas that keep an absent integer absent."""
     import pyarrow as pa
 
     return {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}.get(kind)

@@ -33,14 +33,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Summary:
-    """One profile. Times in ns, sizes in bytes; what was not measured is None and has its reason in
-    `not_measured`."""
+    """One profile. Times in ns, sizes in bytes.
+
+    What was not measured is None and has its reason in `not_measured`.
+    """
 
     name: str
     created: str
     gpu: str | None
     wall_ns: int
-    unprofiled_wall_ns: int | None
+    unprofiled_wall_ns: int | None  # median of the unprofiled passes
+    unprofiled_range_ns: tuple[int, int] | None  # the fastest and the slowest
     ttft_ns: float | None
     tpot_ns: float | None
     steps: int | None
@@ -52,7 +55,7 @@ class Summary:
     kernel_count: int | None
     launches_per_token: float | None  # launches from the first to the last token / decode steps
     profiler_share: float | None  # of the wall time: what profiling added
-    profiler_measured: bool  # against unprofiled passes; else estimated from the cost of one operator
+    profiler_measured: bool  # against unprofiled passes that agree; else estimated from the cost of operators
     peak_memory_bytes: int | None
     energy_j: float | None
     energy_error_j: float | None
@@ -85,7 +88,10 @@ def summarize(record: Record) -> Summary:
     if stats is not None and output is None:
         missing["output_tokens"] = "the cell ran prompts through the model and generated no token"
     energy = telemetry.energy(record)
-    unprofiled = int(np.median(meta.unprofiled_wall_ns)) if meta.unprofiled_wall_ns else None
+    passes = meta.unprofiled_wall_ns
+    unprofiled = int(np.median(passes)) if passes else None
+    # Passes that differ by more than the profile does from them cannot tell what profiling added.
+    agree = unprofiled is not None and max(passes) - min(passes) <= abs(meta.wall_ns - unprofiled)
     frame = kernels(record)
     try:
         floor = decode_floor(record)
@@ -98,6 +104,7 @@ def summarize(record: Record) -> Summary:
         gpu=_gpu_name(meta.environment),
         wall_ns=meta.wall_ns,
         unprofiled_wall_ns=unprofiled,
+        unprofiled_range_ns=(min(passes), max(passes)) if passes else None,
         ttft_ns=stats.ttft_ns if stats else None,
         tpot_ns=stats.tpot_ns if stats else None,
         steps=stats.steps if stats else None,
@@ -108,8 +115,8 @@ def summarize(record: Record) -> Summary:
         gpu_busy_share=busy.busy_ns / busy.window_ns if busy.busy_ns is not None and busy.window_ns else None,
         kernel_count=_kernel_count(record, busy),
         launches_per_token=launches_per_token(record, busy, stats),
-        profiler_share=_profiler_share(record, unprofiled),
-        profiler_measured=unprofiled is not None,
+        profiler_share=_profiler_share(record, unprofiled if agree else None),
+        profiler_measured=agree,
         peak_memory_bytes=max(meta.peak_memory_bytes.values(), default=None),
         energy_j=energy.total_j if energy else None,
         energy_error_j=energy.error_j if energy else None,
@@ -129,9 +136,11 @@ def summarize(record: Record) -> Summary:
 
 
 def launches_per_token(record: Record, busy: Idle, stats: StepStats | None) -> float | None:
-    """Launches of kernels, graphs, copies and sets for one decode step, what runs between two steps
-    included: those from the end of the step that made the first token to the end of the last, by the
-    number of steps between. One step makes one token of each sequence."""
+    """Launches of kernels, graphs, copies and sets for one decode step, what runs between two steps included.
+
+    Those from the end of the step that made the first token to the end of the last, by the number of steps
+    between. One step makes one token of each sequence.
+    """
     if busy.busy_ns is None or stats is None or stats.decode is None:
         return None
     starts = record.events["start"].to_numpy()[launch_calls(record.events)]

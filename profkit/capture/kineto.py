@@ -93,12 +93,12 @@ class Kineto:
         elif not self._options["with_stack"]:
             config["trace_only"] = True
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._cuda
-        with warnings.catch_warnings():  # of torch 2.11, about a slower way to read the events
+        self._profiler = profile(
+            activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
+        )
+        with _without_usdt_lines(), warnings.catch_warnings():
+            # Torch 2.11 recommends a slower way to read the events.
             warnings.filterwarnings("ignore", "Warning: Profiler clears events")
-            self._profiler = profile(
-                activities=activities, experimental_config=_ExperimentalConfig(**config), **self._options
-            )
-        with _without_usdt_lines():
             self._profiler.__enter__()
         self._started_unix_ns = time.time_ns()
 

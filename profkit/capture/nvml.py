@@ -155,12 +155,8 @@ class Gpu:
         """Highest clocks and the power limit in force."""
         nvml, handle = self._nvml, self._handle
         return Limits(
-            sm_clock_max_mhz=_known(
-                nvml, lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
-            ),
-            memory_clock_max_mhz=_known(
-                nvml, lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM))
-            ),
+            sm_clock_max_mhz=_known(nvml, lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))),
+            memory_clock_max_mhz=_known(nvml, lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM))),
             power_limit_w=_known(nvml, lambda: float(nvml.nvmlDeviceGetEnforcedPowerLimit(handle)) / 1e3),
         )
 

@@ -26,9 +26,7 @@ _KEY: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_PRIVATE_KEY: Final = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL
-)
+_PRIVATE_KEY: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", re.DOTALL)
 _BEARER: Final = re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{16,}")
 _URL_LOGIN: Final = re.compile(r"(\w://)[^\s/@'\"]+(?=@)")
 
@@ -52,9 +50,7 @@ _ASSIGNED: Final = re.compile(
 _LOGIN_KEY: Final = re.compile(r"(\bkey\s*=\s*[\"'])[\w-]{20,}(?=[\"'])")  # wandb.login(key="…")
 
 # What a tokenizer calls a token, and the values that it has.
-_VOCABULARY: Final = re.compile(
-    r"(?i)(?:pad|eos|bos|unk|sep|cls|mask|special|stop|next|new|last|first)_token$"
-)
+_VOCABULARY: Final = re.compile(r"(?i)(?:pad|eos|bos|unk|sep|cls|mask|special|stop|next|new|last|first)_token$")
 _SPECIAL_TOKEN: Final = re.compile(r"<[^<>]*>|\[[A-Z_]+\]|")
 
 _SHELL_CELL: Final = re.compile(r"\s*%%(?:bash|sh|script|system|!)")

@@ -69,10 +69,7 @@ class CudaTimer:
             at += before.elapsed_time(after) * 1e6
             chain.append(at)
         scale = (self._host_time - self._first_host) / chain[-1] if chain[-1] > 0 else 1.0
-        return {
-            id(mark): self._first_host + round(at * scale)
-            for mark, at in zip(self._marks, chain, strict=True)
-        }
+        return {id(mark): self._first_host + round(at * scale) for mark, at in zip(self._marks, chain, strict=True)}
 
     def _anchor(self) -> None:
         mark = self.mark()

@@ -397,6 +397,4 @@ def _column(kind: pa.DataType, values: NDArray[np.generic]) -> pa.Array:
 
 def _metric_names() -> pa.Array:
     ends = np.cumsum([0, *map(len, Metric)], dtype=np.int32)
-    return pa.StringArray.from_buffers(
-        len(Metric), pa.py_buffer(ends), pa.py_buffer("".join(Metric).encode())
-    )
+    return pa.StringArray.from_buffers(len(Metric), pa.py_buffer(ends), pa.py_buffer("".join(Metric).encode()))

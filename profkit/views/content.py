@@ -168,8 +168,7 @@ def _kind(work: Work) -> str:
 def _key_figures(summary: Summary) -> Iterator[KeyFigure]:
     generations = summary.stats.generations if summary.stats else 1
     median = f"median of {generations} generations" if generations > 1 else ""
-    unprofiled = f"{duration(summary.unprofiled_wall_ns)} unprofiled" if summary.unprofiled_wall_ns else ""
-    yield KeyFigure("Wall time", duration(summary.wall_ns or None), unprofiled)
+    yield KeyFigure("Wall time", duration(summary.wall_ns or None), _unprofiled(summary))
     yield KeyFigure("TTFT (prefill)", duration(summary.ttft_ns), median if summary.ttft_ns else "")
     beside_tpot = "; ".join(filter(None, (median if summary.tpot_ns else "", _floor(summary))))
     yield KeyFigure("TPOT (decode)", duration(summary.tpot_ns), beside_tpot)
@@ -191,6 +190,14 @@ def _floor(summary: Summary) -> str:
     return f"floor {duration(summary.floor_ns)}{source}"
 
 
+def _unprofiled(summary: Summary) -> str:
+    if summary.unprofiled_wall_ns is None or summary.unprofiled_range_ns is None:
+        return ""
+    low, high = summary.unprofiled_range_ns
+    spread = "" if duration(low) == duration(high) else f" ({duration(low)} to {duration(high)})"
+    return f"{duration(summary.unprofiled_wall_ns)} unprofiled{spread}"
+
+
 def _prompt(tokens: int | None) -> str:
     return f"{count(tokens)} prompt tokens" if tokens is not None else ""
 
@@ -200,8 +207,11 @@ def _profiling_cost(summary: Summary) -> KeyFigure:
     if part is None:
         return KeyFigure(label, NOT_AVAILABLE)
     if not summary.profiler_measured:
-        # An estimate from the cost of one operator carries two digits at best.
-        return KeyFigure(label, f"about {number(100 * part, 2)} %", "estimate; --repeat N measures it")
+        # An estimate from the cost of a few operators carries two digits at best.
+        why = "estimate; --repeat N measures it"
+        if summary.unprofiled_range_ns is not None:
+            why = "estimate; the unprofiled passes differ too much to measure it"
+        return KeyFigure(label, f"about {number(100 * part, 2)} %", why)
     if part <= 0:
         return KeyFigure(label, "nothing to see", "passes without it were not faster")
     return KeyFigure(label, share(part), "measured against passes without it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import browser.needs  # noqa: F401  (skips this file where there is no browser)
@@ -79,20 +79,24 @@ def folder(lab: Lab, plain: Record) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pages(lab: Lab, folder: Path, chromium: Browser) -> Iterator[list[str]]:
-    """What went wrong on any page: errors of scripts, and requests that left this machine."""
+def window(folder: Path, chromium: Browser) -> Iterator[Callable[[], Page]]:
+    """Opens pages that may neither fail in our script, nor ask anything of the internet, nor open a dialog."""
     wrong: list[str] = []
-    yield wrong
+
+    def opened() -> Page:
+        page = chromium.new_page(viewport={"width": 1500, "height": 1400})
+        # Ours is the only script that comes out of a blob; JupyterLab's own mishaps are not for these tests.
+        page.on("pageerror", lambda error: "blob:" in str(error.stack) and wrong.append(str(error.stack)))
+        page.on("request", lambda request: FROM_HERE.match(request.url) or wrong.append(request.url))
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        return page
+
+    yield opened
     assert wrong == []
 
 
-def visit(lab: Lab, chromium: Browser, wrong: list[str], name: str, *cells: str) -> Page:
-    """A notebook, opened and run."""
-    page = chromium.new_page(viewport={"width": 1500, "height": 1400})
-    # Ours is the only script that comes out of a blob; JupyterLab's own mishaps are not for these tests.
-    page.on("pageerror", lambda error: "blob:" in str(error.stack) and wrong.append(str(error.stack)))
-    page.on("request", lambda request: FROM_HERE.match(request.url) or wrong.append(request.url))
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+def run(lab: Lab, page: Page, name: str, *cells: str) -> Page:
+    """Open a notebook and run it."""
     lab.open(page, lab.notebook(name, *cells))
     lab.run_all(page)
     expect(page.locator(".pk-figures").last).to_be_visible(timeout=30_000)
@@ -100,10 +104,15 @@ def visit(lab: Lab, chromium: Browser, wrong: list[str], name: str, *cells: str)
 
 
 @pytest.fixture(scope="module")
-def page(lab: Lab, chromium: Browser, pages: list[str]) -> Iterator[Page]:
-    page = visit(lab, chromium, pages, "views", SETUP, FIRST, SECOND, THIRD)
-    yield page
-    page.close()
+def page(lab: Lab, window: Callable[[], Page]) -> Page:
+    """A notebook with three views, which tests leave as they found it."""
+    return run(lab, window(), "views", SETUP, FIRST, SECOND, THIRD)
+
+
+@pytest.fixture(scope="module")
+def other_page(window: Callable[[], Page]) -> Page:
+    """For tests that need a notebook of their own."""
+    return window()
 
 
 @pytest.fixture
@@ -337,8 +346,8 @@ def test_record_without_steps_says_why(page: Page):
     expect(view.panel).to_contain_text("name it with --model")
 
 
-def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, chromium: Browser, pages: list[str]):
-    page = visit(lab, chromium, pages, "busy", SETUP, FIRST, BUSY)
+def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, other_page: Page):
+    page = run(lab, other_page, "busy", SETUP, FIRST, BUSY)
     view = View(page)
     expect(view.panel.locator(".pk-figures")).to_be_visible()
     view.tab("Steps").click()
@@ -346,11 +355,10 @@ def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, chromi
     expect(page.locator(".jp-InputPrompt").nth(2)).to_have_text("[*]:")
     (lab.root / "go on").touch()
     expect(view.panel.locator("canvas")).to_be_visible(timeout=10_000)
-    page.close()
 
 
-def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, chromium: Browser, pages: list[str]):
-    page = visit(lab, chromium, pages, "reload", SETUP, FIRST)
+def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, other_page: Page):
+    page = run(lab, other_page, "reload", SETUP, FIRST)
     View(page).open("Kernels")
     lab.execute(page, "docmanager:save")
     page.reload()
@@ -358,11 +366,10 @@ def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, chromium: Brow
     expect(view.tab("Kernels")).to_have_attribute("aria-selected", "true", timeout=30_000)
     expect(view.panel.locator("tbody tr").first).to_be_visible()
     view.open("Steps")
-    page.close()
 
 
-def test_view_outlives_its_kernel(lab: Lab, chromium: Browser, pages: list[str]):
-    page = visit(lab, chromium, pages, "gone", SETUP, FIRST)
+def test_view_outlives_its_kernel(lab: Lab, other_page: Page):
+    page = run(lab, other_page, "gone", SETUP, FIRST)
     view = View(page)
     view.open("Kernels")
     lab.execute(page, "kernelmenu:shutdown")
@@ -378,17 +385,15 @@ def test_view_outlives_its_kernel(lab: Lab, chromium: Browser, pages: list[str])
     expect(view.panel).to_contain_text("The kernel that held this profile is gone.")
     view.panel.get_by_role("button", name="By kernel").click()
     expect(view.panel.locator("tbody tr")).to_have_count(3)
-    page.close()
 
 
-def test_restarted_kernel_is_noticed(lab: Lab, chromium: Browser, pages: list[str]):
-    page = visit(lab, chromium, pages, "restarted", SETUP, FIRST)
+def test_restarted_kernel_is_noticed(lab: Lab, other_page: Page):
+    page = run(lab, other_page, "restarted", SETUP, FIRST)
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     view = View(page)
     expect(view.panel.locator(".pk-figures")).to_be_visible()
     view.tab("Telemetry").click()
     expect(view.panel).to_contain_text("The kernel that held this profile is gone.", timeout=10_000)
-    page.close()
 
 
 def told(folder: Path) -> object:

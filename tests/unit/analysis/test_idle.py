@@ -114,6 +114,10 @@ def test_a_late_launch_is_the_hosts_fault():
     assert causes(call(0, 2, 1), kernel(0, 40, 1), call(50, 52, 2), kernel(60, 100, 2)) == {"launch": 20}
 
 
+def test_a_launch_at_the_moment_the_gpu_runs_dry_is_late():
+    assert causes(call(0, 2, 1), kernel(0, 40, 1), call(40, 42, 2), kernel(60, 100, 2)) == {"launch": 20}
+
+
 def test_a_launch_in_time_leaves_a_dependency():
     assert causes(call(0, 2, 1), kernel(0, 40, 1), call(30, 32, 2), kernel(60, 100, 2)) == {"dependency": 20}
 

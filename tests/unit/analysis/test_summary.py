@@ -33,6 +33,12 @@ def test_a_profile_of_a_gpu_in_its_numbers():
     ]
 
 
+def test_passes_that_differ_more_than_the_profile_measure_nothing():
+    summary = summarize(records.gpu_record(unprofiled_wall_ns=[50 * MS, 120 * MS], profiler_added_ns=7 * MS))
+    assert (summary.profiler_measured, summary.unprofiled_range_ns) == (False, (50 * MS, 120 * MS))
+    assert summary.profiler_share == pytest.approx(7 * MS / summary.idle.window_ns, rel=0.2)
+
+
 def test_the_profilers_share_is_estimated_where_it_was_not_measured():
     summary = summarize(records.gpu_record())
     assert (summary.profiler_share, summary.profiler_measured) == (pytest.approx(0.12), False)

@@ -407,6 +407,26 @@ def test_threads_do_not_mix_their_generations(llama, ids):
     assert len({(generation, batch) for generation, _, batch, *_ in seen.steps}) == 2
 
 
+def test_threads_do_not_mix_what_a_model_without_a_cache_has_read(ids):
+    model, turn = Gpt(), threading.Barrier(2)
+
+    def run(prompt):
+        sequence = prompt
+        for _ in range(NEW):
+            turn.wait(timeout=30)
+            sequence = torch.cat([sequence, model(sequence)[0][:, -1:].argmax(-1)], 1)
+
+    with Watched(model) as seen:
+        threads = [threading.Thread(target=run, args=(ids[:, :length],)) for length in (3, PROMPT)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    by_generation = [[step[1:] for step in seen.steps if step[0] == generation] for generation in (0, 1)]
+    expected = [[step[1:] for step in uncached(prompt=length)] for length in (3, PROMPT)]
+    assert sorted(by_generation, key=lambda steps: steps[0][2]) == expected
+
+
 # Compiled models.
 
 

@@ -18,6 +18,7 @@ export function bar(slices: readonly Slice[], describe: string): HTMLElement {
         class: `pk-slice${idle ? " pk-idle" : ""}`,
         title: `${label}: ${duration(ns)}, ${share(part)}`,
         "--pk-color": `var(${color})`,
+        "--pk-on": `var(${color.replace("--pk-", "--pk-on-")})`,
         "--pk-part": part,
       },
       h("span", {}, share(part)),

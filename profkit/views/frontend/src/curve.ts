@@ -25,6 +25,7 @@ export interface CurveOptions {
     values: Numbers;
     unit: string;
     range?: readonly [number, number];
+    log?: boolean; // of base 2: batch sizes, context lengths
     whole?: boolean; // counts things: a tick for each of some, no grid
     axis?: boolean;
   };
@@ -141,7 +142,7 @@ export class Curve {
         height: this.#options.height,
         padding: [this.#options.spans ? SPAN_HEIGHT : 10, this.#options.marks?.length ? MARK_WIDTH : 12, this.#options.x.axis === false ? 8 : 0, 0],
         legend: { show: false },
-        scales: { x: { time: false, range: () => this.#xRange() }, y: this.#yScale() },
+        scales: { x: this.#xScale(), y: this.#yScale() },
         axes: this.#axes(),
         series,
         bands,
@@ -203,9 +204,15 @@ export class Curve {
     };
   }
 
+  #xScale(): uPlot.Scale {
+    const scale: uPlot.Scale = { time: false, range: () => this.#xRange() };
+    return this.#options.x.log ? { ...scale, distr: 3, log: 2 } : scale;
+  }
+
   #xRange(): [number, number] {
     const { values, range } = this.#options.x;
     const [from, to] = this.#range ?? range ?? [values[0] ?? 0, values.at(-1) ?? 1];
+    if (this.#options.x.log) return [from / this.#xUnit.factor / 1.1, (to / this.#xUnit.factor) * 1.1];
     const room = this.#options.x.whole ? 0.5 : from === to ? 1 : 0;
     return [from / this.#xUnit.factor - room, to / this.#xUnit.factor + room];
   }
@@ -222,6 +229,7 @@ export class Curve {
       space: 64,
       values: (_, splits) => withUnit(splits, this.#xUnit.name),
     };
+    if (this.#options.x.log) x.splits = (_plot, _axis, min, max) => powersOfTwo(min, max);
     if (this.#options.x.whole) {
       x.incrs = NICE;
       x.values = (_, splits) => splits.map((value, i) => (i ? tick(value) : `${this.#xUnit.name} ${tick(value)}`));
@@ -334,6 +342,12 @@ function largest(columns: readonly Numbers[]): number {
 function logRange(low: number | null, high: number | null): [number, number] {
   if (low === null || high === null) return [1, 10];
   return high / low > 3 ? (uPlot.rangeLog(low, high, 10, false) as [number, number]) : [low / 1.1, high * 1.1];
+}
+
+function powersOfTwo(min: number, max: number): number[] {
+  const first = Math.ceil(Math.log2(min));
+  const count = Math.max(Math.floor(Math.log2(max)) - first + 1, 0);
+  return Array.from({ length: count }, (_, i) => 2 ** (first + i));
 }
 
 /** Tick labels; the last one carries the unit. */

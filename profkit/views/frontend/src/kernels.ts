@@ -158,7 +158,7 @@ class KernelTable {
       ({ name, kind }) => name.toLowerCase().includes(this.#needle) || kind.includes(this.#needle),
     );
     found.sort((a, b) => compare(a, b, this.#sort.key) * (this.#sort.ascending ? 1 : -1));
-    const longest = Math.max(...found.map((row) => row.numbers.share ?? 0), 1e-9);
+    const longest = found.reduce((most, row) => Math.max(most, row.numbers.share ?? 0), 1e-9);
     this.#drawHead();
     if (found.length) this.#body.replaceChildren(...found.slice(0, this.#limit).map((row) => this.#row(row, longest)));
     else notice(this.#clear(), this.#rows.length ? "No name or kind contains that." : "No work was recorded.");

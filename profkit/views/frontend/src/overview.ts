@@ -32,14 +32,11 @@ export const overview: Panel = {
     host.append(
       h("p", { class: "pk-sentence" }, info.sentence),
       ...(info.error ? [h("p", { class: "pk-error", role: "alert" }, info.error)] : []),
-      figures(info.figures),
+      ...figures(info.figures),
       h(
         "div",
         { class: "pk-columns" },
-        section(
-          info.bar_title,
-          ...(slices.length ? [bar(slices, words), legend(slices)] : [h("p", { class: "pk-hint" }, "Nothing was recorded.")]),
-        ),
+        slices.length > 0 && section(info.bar_title, bar(slices, words), legend(slices)),
         h(
           "div",
           {},
@@ -57,7 +54,7 @@ function section(title: string, ...content: (Node | false)[]): HTMLElement {
   return h("section", {}, h("h4", {}, title), ...content);
 }
 
-function figures(items: Content["figures"]): HTMLElement {
+function figures(items: Content["figures"]): HTMLElement[] {
   // What is missing is said once, with its reason, at the foot of the tab.
   const shown = items.filter((item) => item.value !== "n/a");
   const list = shown.map(({ label, value, note }) => {
@@ -69,7 +66,7 @@ function figures(items: Content["figures"]): HTMLElement {
       h("dd", {}, digits, unit && h("span", { class: "pk-unit" }, ` ${unit}`)),
     );
   });
-  return h("dl", { class: "pk-figures" }, ...list);
+  return list.length ? [h("dl", { class: "pk-figures" }, ...list)] : [];
 }
 
 /** A number and its unit, to be set in two sizes. */

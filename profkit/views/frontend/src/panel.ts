@@ -44,7 +44,7 @@ export function mount(panel: Panel, host: HTMLElement, context: Context): () => 
   const load = async () => {
     const timers = [
       setTimeout(() => notice(host, "Loading…"), QUICK_MS),
-      setTimeout(() => notice(host, "Waiting for the kernel: it is busy with another cell."), SLOW_MS),
+      setTimeout(() => notice(host, "Waiting for the kernel, which may be busy with another cell."), SLOW_MS),
     ];
     try {
       const table = await context.link.get(panel.id);

@@ -41,7 +41,11 @@ export const telemetry: Panel = {
       return () => {};
     }
     const readings = readingsOf(table);
-    const wall = table.info.wall_ns;
+    const range: [number, number] = [0, table.info.wall_ns];
+    for (const time of readings.flatMap((reading) => reading.times)) {
+      range[0] = Math.min(range[0], time);
+      range[1] = Math.max(range[1], time);
+    }
     const devices = [...new Set(tracks.map((track) => track.device))];
     const plots = h("div", { class: "pk-tracks" });
     let curves: Curve[] = [];
@@ -59,7 +63,7 @@ export const telemetry: Panel = {
       const units = groupBy(readings.filter(({ track }) => track.device === device), ({ track }) => track.unit);
       const zoom = (range: readonly [number, number] | null) => curves.forEach((curve) => curve.zoom(range));
       const rows = units.map((group, i) => {
-        const { el, curve } = plotOf(group, { wall, sync, first: i === 0, last: i === units.length - 1, zoom }, context.theme);
+        const { el, curve } = plotOf(group, { range, sync, first: i === 0, last: i === units.length - 1, zoom }, context.theme);
         curves.push(curve);
         return el;
       });
@@ -69,9 +73,8 @@ export const telemetry: Panel = {
 
     if (devices.length > 1) host.append(h("div", { class: "pk-toolbar" }, chooser(devices, show)));
     host.append(plots);
-    host.append(
-      h("p", { class: "pk-hint" }, reasons.length ? `Clocks were held back. ${reasons.join(" · ")}` : "Drag to zoom, double-click to zoom out."),
-    );
+    if (reasons.length) host.append(h("p", { class: "pk-hint" }, `Clocks were held back: ${reasons.join(" · ")}`));
+    host.append(h("p", { class: "pk-hint" }, "Drag to zoom, double-click to zoom out."));
     show(devices[0] ?? 0);
     const stop = context.selection.subscribe(mark);
     return () => {
@@ -100,7 +103,7 @@ function chooser(devices: readonly number[], show: (device: number) => void): HT
 }
 
 interface Place {
-  wall: number;
+  range: readonly [number, number]; // of all tracks
   sync: string;
   first: boolean; // carries the name of the selected step
   last: boolean; // carries the time axis
@@ -123,7 +126,7 @@ function plotOf(readings: readonly Reading[], place: Place, theme: Theme): { el:
       name: `${names} over time. Arrow keys move along the readings.`,
       height: (readings.length > 2 ? 116 : 72) + (place.last ? 26 : 0) + (place.first ? 10 : 0),
       unit,
-      x: { values: times, unit: "ns", range: [0, Math.max(place.wall, times.at(-1) ?? 0)], axis: place.last },
+      x: { values: times, unit: "ns", range: place.range, axis: place.last },
       lines,
       ...(place.first ? { spans: [] } : {}),
       fromZero: FROM_ZERO.has(unit),

@@ -1,6 +1,7 @@
 // Light or dark, and the colours of the moment for what is drawn on a canvas.
 
-/** Group → name → colour, from profkit/views/palette.py: each becomes the CSS variable --pk-group-name. */
+/** Group → name → colour, from profkit/views/palette.py: each becomes the CSS variable
+ * --pk-group-name, and what is written on it --pk-on-group-name. */
 export type Palette = Record<string, Record<string, { light: string; dark: string }>>;
 
 export interface Theme {
@@ -70,8 +71,19 @@ function paint(root: HTMLElement, palette: Palette, theme: "light" | "dark"): vo
   for (const [group, colours] of Object.entries(palette)) {
     for (const [name, colour] of Object.entries(colours)) {
       root.style.setProperty(`--pk-${group}-${name}`, colour[theme]);
+      root.style.setProperty(`--pk-on-${group}-${name}`, legibleOn(colour[theme]));
     }
   }
+}
+
+/** Black or white, whichever has more contrast (WCAG 2.1, relative luminance) with a #rrggbb colour. */
+function legibleOn(colour: string): string {
+  const linear = [1, 3, 5].map((at) => {
+    const part = parseInt(colour.slice(at, at + 2), 16) / 255;
+    return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  });
+  const [red = 0, green = 0, blue = 0] = linear;
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#111" : "#fff";
 }
 
 /** JupyterLab says it; elsewhere it is seen from what lies behind the view. */
