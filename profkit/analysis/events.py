@@ -104,7 +104,7 @@ def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, p
     kept = np.flatnonzero(keep)
     kept = kept[np.argsort(raw.start[kept], kind="stable")]
 
-    launching = keep & runtime & _named(raw.names, LAUNCHING)
+    launching = keep & runtime & _named(raw.names, LAUNCHING) & ~_capturing(raw)
     answered = np.zeros(len(raw.start), bool)
     answered[launch[gpu & known]] = True
     losses = Losses(
@@ -140,6 +140,18 @@ def _names(names: pa.DictionaryArray, kept: Ints) -> pa.DictionaryArray:
     codes = names.indices.to_numpy(zero_copy_only=False)[kept]
     used, codes = np.unique(codes, return_inverse=True)
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), names.dictionary.take(pa.array(used)))
+
+
+def _capturing(raw: RawEvents) -> npt.NDArray[np.bool_]:
+    """Which rows lie in the capture of a CUDA graph on their thread: its launches are noted, not run."""
+    inside = np.zeros(len(raw.start), bool)
+    begins = np.flatnonzero(_named(raw.names, "BeginCapture"))
+    ends = np.flatnonzero(_named(raw.names, "EndCapture"))
+    for begin in begins.tolist():
+        later = ends[(raw.lane[ends] == raw.lane[begin]) & (raw.start[ends] > raw.start[begin])]
+        if len(later):
+            inside |= (raw.lane == raw.lane[begin]) & (raw.start > raw.start[begin]) & (raw.start < raw.start[later].min())
+    return inside
 
 
 def kind_rows(events: pa.Table, *kinds: EventKind) -> Ints:

@@ -137,6 +137,7 @@ class ForwardWatcher:
             self._clock.now(),
             fresh=_cache_of(kwargs) is None,
             prompt=_prompt_tokens(model, args, kwargs),
+            beams=_beams(model, kwargs),
         )
         self._local.drafting = {id(m) for m in self._modules} - {id(m) for m in model.modules()}
         # torch.compile's wrapper hands `generate` through to the model inside it.
@@ -363,6 +364,13 @@ def _prompt_tokens(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         return None  # `generate` makes the decoder's prompt itself
     shape = _token_shape((kwargs.get("inputs"), *args[:1]), kwargs)
     return shape[1] if shape is not None else None
+
+
+def _beams(model: Any, kwargs: Mapping[str, Any]) -> int:
+    """Beams of a generate call's search; 1 where it does not search."""
+    config = kwargs.get("generation_config") or getattr(model, "generation_config", None)
+    beams = kwargs.get("num_beams", getattr(config, "num_beams", None))
+    return beams if isinstance(beams, int) and beams > 1 else 1
 
 
 def _returned_tokens(output: Any) -> int | None:

@@ -21,6 +21,7 @@ class Generate:
     fresh: bool  # its cache starts empty
     prompt: int | None  # tokens that it was given; None: unknown
     length: int | None = None  # tokens that it returned, the prompt included; None: unknown
+    beams: int = 1  # rows that are computed for each sequence that it returns
 
 
 @dataclass
@@ -163,8 +164,13 @@ def _count_tokens(steps: list[Step]) -> None:
         if step.tokens_out is None:
             continues = after.phase is Phase.DECODE if after is not None else step.call is not None
             makes = step.phase is Phase.DECODE or continues
-            step.tokens_out = step.batch * _new_tokens(step, after) if makes else 0
+            step.tokens_out = _sequences(step) * _new_tokens(step, after) if makes else 0
         following[step.generation] = step
+
+
+def _sequences(step: Step) -> int:
+    """Sequences that the step's tokens belong to: the beams of a search are one."""
+    return step.batch // step.call.beams if step.call is not None else step.batch
 
 
 def _new_tokens(step: Step, after: Step | None) -> int:

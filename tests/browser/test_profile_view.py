@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import browser.needs  # noqa: F401  (skips this file where there is no browser)
 import pytest
 from browser.lab import Lab
-from playwright.sync_api import Browser, Locator, Page, expect
+from browser.view import View, pixels, told, wait_until
+from playwright.sync_api import Browser, Page, expect
 from unit import records
 
 from profkit.analysis.kernels import kernels
@@ -42,27 +41,6 @@ while not Path("go on").exists():
     time.sleep(0.05)
 """
 FROM_HERE = re.compile(r"(http|ws)://127\.0\.0\.1:|data:|blob:")
-
-
-class View:
-    """One profile on the page."""
-
-    def __init__(self, page: Page, at: int = 0) -> None:
-        self.page = page
-        self.root = page.locator(".pk").nth(at)
-        self.panel = self.root.locator(".pk-panel:visible")
-
-    def tab(self, name: str) -> Locator:
-        return self.root.get_by_role("tab", name=name, exact=True)
-
-    def open(self, name: str) -> Locator:
-        self.tab(name).click()
-        expect(self.tab(name)).to_have_attribute("aria-selected", "true")
-        expect(self.panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas").first).to_be_visible()
-        return self.panel
-
-    def names(self) -> list[str]:
-        return [row.get_attribute("title") or "" for row in self.panel.locator("tbody tr[aria-expanded]").all()]
 
 
 @pytest.fixture(scope="module")
@@ -394,24 +372,3 @@ def test_restarted_kernel_is_noticed(lab: Lab, other_page: Page):
     expect(view.panel.locator(".pk-figures")).to_be_visible()
     view.tab("Telemetry").click()
     expect(view.panel).to_contain_text("The kernel that held this profile is gone.", timeout=10_000)
-
-
-def told(folder: Path) -> object:
-    """What the kernel was last told to be selected."""
-    file = folder / "selection.json"
-    wait_until(file.exists)
-    found = json.loads(file.read_text())
-    file.unlink()
-    return found
-
-
-def pixels(panel: Locator) -> str:
-    """What the first canvas shows."""
-    return panel.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
-
-
-def wait_until(true, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
