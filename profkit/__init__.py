@@ -18,7 +18,18 @@ _HOMES = {
 }
 """Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
 
-__all__ = [*_HOMES, "__version__", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "ProfkitError",
+    "Run",
+    "__version__",
+    "last",
+    "load",
+    "load_ipython_extension",
+    "profile",
+    "region",
+    "step",
+    "unload_ipython_extension",
+]
 
 if TYPE_CHECKING:
     from profkit.capture.session import region as region

@@ -95,11 +95,11 @@ class Run:
 
         return figure(self.record, kind, window)
 
-    def widget(self) -> Any:
-        """The interactive view."""
+    def widget(self, tab: str = "overview", path: str | os.PathLike[str] | None = None) -> Any:
+        """The interactive view, opened at a tab; `path` is where the record is saved, if it is."""
         from profkit.views.widgets.profile import ProfileView
 
-        return ProfileView(self.record)
+        return ProfileView(self.record, tab, path)
 
     def export(self, folder: str | os.PathLike[str], formats: tuple[str, ...] = ("svg", "pdf", "png")) -> list[Path]:
         """Every figure that the record can fill, summary.md and summary.json; returns the paths."""

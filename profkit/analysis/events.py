@@ -150,7 +150,9 @@ def _capturing(raw: RawEvents) -> npt.NDArray[np.bool_]:
     for begin in begins.tolist():
         later = ends[(raw.lane[ends] == raw.lane[begin]) & (raw.start[ends] > raw.start[begin])]
         if len(later):
-            inside |= (raw.lane == raw.lane[begin]) & (raw.start > raw.start[begin]) & (raw.start < raw.start[later].min())
+            inside |= (
+                (raw.lane == raw.lane[begin]) & (raw.start > raw.start[begin]) & (raw.start < raw.start[later].min())
+            )
     return inside
 
 

@@ -122,6 +122,12 @@ def steps_frame(record: Record) -> pd.DataFrame:
     return record.steps.to_pandas(types_mapper=_nullable)
 
 
+def token_gaps(steps: pd.DataFrame) -> pd.Series[int]:
+    """For each step that made tokens the time since the one before it in its generation, ns; else absent."""
+    made = steps[(steps["tokens_out"] > 0).fillna(False)]
+    return made.groupby("generation")["end"].diff().reindex(steps.index)
+
+
 def first_token(steps: pd.DataFrame) -> int | None:
     """Position of the step of one generation that made its first token."""
     made = np.flatnonzero((steps["tokens_out"] > 0).fillna(False))

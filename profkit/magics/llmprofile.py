@@ -121,7 +121,7 @@ def show(shell: Any, options: argparse.Namespace, run: Run) -> None:
             run.warnings.append(str(error))
     display(run.summary(link=link))
     if not options.no_widget and hasattr(shell, "kernel"):
-        display(run.widget())
+        display(run.widget("kernels", link))  # the overview stands above
 
 
 def _named_module(shell: Any, expression: str) -> Any:

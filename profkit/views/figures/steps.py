@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from profkit.analysis.idle import Cause, idle_by_step
-from profkit.analysis.steps import StepStats, step_stats, steps_frame
+from profkit.analysis.steps import StepStats, step_stats, steps_frame, token_gaps
 from profkit.record import Phase, Record
 from profkit.views import palette
 from profkit.views.figures.base import INK, SOFT, ReportFigure, canvas, fill, label_ends, style, time_unit
@@ -79,8 +79,7 @@ def draw(record: Record) -> ReportFigure:
 def _table(record: Record) -> pd.DataFrame:
     """One row per step, with the gap to the token before it, and with its idle time where there is any."""
     table = steps_frame(record).copy()
-    made = table[(table["tokens_out"] > 0).fillna(False)]
-    table["gap"] = made.groupby("generation")["end"].diff()
+    table["gap"] = token_gaps(table)
     by_step = idle_by_step(record)
     return table if by_step.empty else table.join(by_step.drop(columns="step"))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections import Counter
+from pathlib import Path
 from typing import Any, Final
 
 import anywidget
 import traitlets
 
-from profkit.errors import OptionError, ProfkitError, nearest
+from profkit.errors import OptionError, ProfkitError, RecordError, nearest
+from profkit.formats import archive
 from profkit.record import Record
 from profkit.views import bundle, palette
 from profkit.views.format import clean
@@ -22,7 +26,8 @@ class ProfileView(anywidget.AnyWidget):
     """One record in tabs.
 
     The numbers are computed when a tab asks for them, and travel as binary messages: a saved notebook holds
-    the code of the view and none of the data.
+    the code of the view and none of the data. A notebook's views live as long as its kernel; one whose record
+    is saved at `path` does not keep it in memory, and reads it again if it is asked later.
 
     Raises:
         OptionError: there is no such tab.
@@ -39,10 +44,13 @@ class ProfileView(anywidget.AnyWidget):
     selection: Any = traitlets.Dict(allow_none=True, default_value=None)
     """What was last selected in the browser: {"what": "step", "row": 12}. Observe it."""
 
-    def __init__(self, record: Record, tab: str = "overview") -> None:
+    def __init__(self, record: Record, tab: str = "overview", path: str | os.PathLike[str] | None = None) -> None:
         if tab not in TABS:
             raise OptionError(f"ProfileView(tab={tab!r}): no such tab{nearest(tab, TABS)}")
-        self._record = record
+        self._saved = None if path is None else Path(path).absolute()
+        self._held = record if path is None else None
+        self._seen = weakref.ref(record)
+        self._id = record.meta.id
         self._replies: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         gpus = Counter(str(gpu.get("name", "GPU")) for gpu in record.meta.environment.get("gpus") or [])
         super().__init__(
@@ -85,5 +93,15 @@ class ProfileView(anywidget.AnyWidget):
     def _reply(self, what: object, options: dict[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
         key = repr((what, sorted(options.items())))
         if key not in self._replies:
-            self._replies[key] = table(self._record, what, options).message(str(what))
+            self._replies[key] = table(self._record(), what, options).message(str(what))
         return self._replies[key]
+
+    def _record(self) -> Record:
+        record = self._held or self._seen()
+        if record is None:
+            assert self._saved is not None
+            record = archive.load(self._saved)
+            if record.meta.id != self._id:
+                raise RecordError(f"{self._saved} holds a newer profile by now: run the cell again to see this one")
+            self._seen = weakref.ref(record)
+        return record

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from profkit.analysis import kernels as kernel_analysis
 from profkit.analysis import telemetry as telemetry_analysis
 from profkit.analysis.idle import idle_by_step
-from profkit.analysis.steps import step_stats, steps_frame
+from profkit.analysis.steps import step_stats, steps_frame, token_gaps
 from profkit.analysis.summary import Work, summarize
 from profkit.errors import OptionError, nearest
 from profkit.record import Metric, Record
@@ -76,7 +76,7 @@ def steps(record: Record) -> Table:
     """One row per forward, with the GPU's busy and idle time in it."""
     stats = step_stats(record)
     frame = steps_frame(record)
-    frame["token_gap"] = _token_gap(frame)
+    frame["token_gap"] = token_gaps(frame)
     frame = frame.join(idle_by_step(record).drop(columns="step", errors="ignore"))
     info = {
         "stats": stats.to_dict() if stats else None,
@@ -137,9 +137,3 @@ def table(record: Record, what: object, options: dict[str, Any]) -> Table:
 def _with_short(frame: pd.DataFrame) -> pd.DataFrame:
     """With each name in its readable form beside the whole one."""
     return frame.assign(short=[short_name(name, NAME_WIDTH) for name in frame["name"]])
-
-
-def _token_gap(steps: pd.DataFrame) -> pd.Series[Any]:
-    """From the token before to this step's token in the same generation, ns; NA where there is none."""
-    made = steps[(steps["tokens_out"] > 0).fillna(False)]
-    return made.groupby("generation")["end"].diff()

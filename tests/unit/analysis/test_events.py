@@ -196,6 +196,17 @@ def test_calls_that_put_no_work_on_the_gpu_are_not_missed(name):
     assert (losses.launches, losses.without_record) == (1, 0)
 
 
+def test_launches_captured_into_a_graph_are_not_missed():
+    captured = [
+        launch(10, 1, name="cudaStreamBeginCapture_ptsz"),
+        launch(20, 2),
+        launch(30, 3, name="cudaStreamEndCapture_ptsz"),
+        launch(40, 4),
+    ]
+    losses = tables(*captured, work(50, 4))[2]
+    assert (losses.launches, losses.without_record) == (1, 0)
+
+
 def test_a_trace_without_any_gpu_rows_lost_nothing():
     assert tables(launch(10, 1))[2].without_record == 0
 

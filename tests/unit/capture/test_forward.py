@@ -133,10 +133,11 @@ def test_one_new_token_is_a_prefill_that_made_it(llama, ids):
     assert seen.steps == cached(new=1)
 
 
-def test_beams_are_sequences_of_the_batch(llama, ids):
+def test_beams_are_computed_in_the_batch_and_make_the_tokens_of_one_sequence(llama, ids):
     with Watched(llama) as seen:
         llama.generate(ids, **GREEDY, num_beams=3)
-    assert seen.steps == cached(batch=6)
+    assert [step[:-1] for step in seen.steps] == [step[:-1] for step in cached(batch=6)]
+    assert [step[-1] for step in seen.steps] == [step[-1] for step in cached(batch=2)]
 
 
 def test_padding_counts_as_tokens_that_are_read(llama, ids):

@@ -55,9 +55,7 @@ def test_no_part_of_a_value_stays():
 
 def test_what_surrounds_a_secret_stays_readable():
     cell = 'url = "https://user:pw@host/v1?token=abc&n=1"\nmodel.generate(**inputs)'
-    assert (
-        redact(cell) == f'url = "https://{REDACTED}@host/v1?token={REDACTED}&n=1"\nmodel.generate(**inputs)'
-    )
+    assert redact(cell) == f'url = "https://{REDACTED}@host/v1?token={REDACTED}&n=1"\nmodel.generate(**inputs)'
 
 
 def test_a_private_key_goes_whole():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
 import subprocess
 import sys
+import uuid
+import weakref
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,8 @@ from profkit.analysis import telemetry as telemetry_analysis
 from profkit.analysis.idle import idle_by_step
 from profkit.analysis.steps import step_stats, steps_frame
 from profkit.analysis.summary import summarize
-from profkit.errors import OptionError
+from profkit.errors import OptionError, RecordError
+from profkit.formats import archive
 from profkit.record import STEPS, TELEMETRY, Metric, Phase, Record
 from profkit.views import palette
 from profkit.views.content import describe
@@ -324,4 +329,31 @@ def two_generations() -> Record:
         records.step(Phase.DECODE, 60, 67, 3, generation=1),
     ]
     record.steps = records.rows(STEPS, steps)
+    return record
+
+
+def test_a_view_of_a_saved_record_does_not_keep_it_and_reads_it_again(tmp_path):
+    record = gpu_record_at(tmp_path)
+    view = ProfileView(record, path=tmp_path / "kept.profkit")
+    expected = len(kernel_analysis.kernels(record))
+    gone = weakref.ref(record)
+    del record
+    gc.collect()
+    assert gone() is None
+    content, _ = view._reply("kernels", {})
+    assert content["rows"] == expected
+
+
+def test_a_view_whose_file_holds_another_record_by_now_says_so(tmp_path):
+    view = ProfileView(gpu_record_at(tmp_path), path=tmp_path / "kept.profkit")
+    gpu_record_at(tmp_path)
+    gc.collect()
+    with pytest.raises(RecordError, match="newer profile"):
+        view._reply("kernels", {})
+
+
+def gpu_record_at(folder: Path) -> Record:
+    record = records.gpu_record()
+    record.meta.id = uuid.uuid4().hex
+    archive.save(record, folder / "kept.profkit")
     return record
