@@ -7,7 +7,6 @@ of the block it estimates what profiling added. `--repeat` measures it instead.
 
 from __future__ import annotations
 
-import statistics
 import time
 from typing import Any, Final
 
@@ -16,9 +15,9 @@ import numpy as np
 from profkit.analysis.events import CODE, RawEvents
 from profkit.record import EventKind
 
-_CALLS: Final = 8
-_ROUNDS: Final = 5
-"""5 × 8 times the operators take some ms; the median of the rounds leaves out one that was disturbed."""
+_CALLS: Final = 5
+_ROUNDS: Final = 12
+"""12 × 5 times the operators take some ms; the fastest round is the one that nothing disturbed."""
 
 _HOST: Final = [CODE[kind] for kind in (EventKind.OP, EventKind.ANNOTATION, EventKind.RUNTIME)]
 
@@ -48,18 +47,19 @@ class Overhead:
     def added_ns(self, raw: RawEvents, start_unix_ns: int, wall_ns: int) -> int | None:
         """Host time that profiling added to the block that began at `start_unix_ns` (time 0 of `raw`).
 
-        None where the operators left no rows to take a price from.
+        None where the operators left no rows to take a price from, or were not slower under the profiler:
+        something else kept the host busy.
         """
         host = raw.start[np.isin(raw.kind, _HOST)]
         began, ended = (at - start_unix_ns for at in self._span)
         rows = int(((host >= began) & (host < ended)).sum()) / (_ROUNDS + 1)  # one round warms up
-        if not rows:
+        if not rows or self._profiled <= self._bare:
             return None
-        price = max(0.0, self._profiled - self._bare) / rows
+        price = (self._profiled - self._bare) / rows
         return round(price * int(((host >= 0) & (host < wall_ns)).sum()))
 
     def _round_ns(self) -> float:
-        """Median time of a round of the operators, after one that loads their kernels."""
+        """Time of the fastest round of the operators, after one that loads their kernels."""
         import torch
 
         with torch.inference_mode():
@@ -72,7 +72,7 @@ class Overhead:
                 rounds.append(time.perf_counter_ns() - began)
             if tensor.is_cuda:
                 torch.cuda.synchronize(tensor.device)
-        return statistics.median(rounds[1:])
+        return float(min(rounds[1:]))
 
 
 def _operators(tensor: Any) -> None:

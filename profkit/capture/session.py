@@ -164,6 +164,8 @@ class Session:
             if self._options.stacks and not (raw.kind == CODE[EventKind.PYTHON]).any():
                 self._missing["stacks"] = "this version of torch gives no frames of Python; 2.13 does"
             meta.profiler_added_ns = self._overhead.added_ns(raw, meta.started_unix_ns, meta.wall_ns)
+            if meta.profiler_added_ns is None:
+                self._missing["profiler_share"] = "the host was too busy for an estimate; --repeat N measures it"
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing
         tables = {"events": events, "steps": steps, "telemetry": _shift(readings.table, begin, "time")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -40,6 +40,10 @@ class Step:
     marks: tuple[Any, Any] | None = None  # CUDA events before and after
 
 
+_SPARE_EVENTS: Final = 128
+"""CUDA makes an event at its first record, which takes several times as long as a later one."""
+
+
 class CudaTimer:
     """Times marks on one GPU's stream in record time, without a wait in between.
 
@@ -50,17 +54,28 @@ class CudaTimer:
     def __init__(self, clock: Clock, device: int) -> None:
         self._clock, self._device = clock, device
         self._marks: list[Any] = []
+        self._spare = [self._new() for _ in range(_SPARE_EVENTS)]
         self._anchor()
         self._first_host = self._host_time
 
     def mark(self) -> Any:
         """A mark on the current stream."""
+        event = self._spare.pop() if self._spare else self._new()
+        event.record(self._stream())
+        self._marks.append(event)
+        return event
+
+    def _new(self) -> Any:
         import torch
 
         event = torch.cuda.Event(enable_timing=True)
-        event.record(torch.cuda.current_stream(self._device))
-        self._marks.append(event)
+        event.record(self._stream())
         return event
+
+    def _stream(self) -> Any:
+        import torch
+
+        return torch.cuda.current_stream(self._device)
 
     def times(self) -> dict[int, int]:
         """Record time of every mark by its `id`, once the GPU has passed them; waits for the last."""

@@ -92,9 +92,10 @@ class ProfileView(anywidget.AnyWidget):
 
     def _reply(self, what: object, options: dict[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
         key = repr((what, sorted(options.items())))
-        if key not in self._replies:
-            self._replies[key] = table(self._record(), what, options).message(str(what))
-        return self._replies[key]
+        reply = self._replies.get(key) or table(self._record(), what, options).message(str(what))
+        if self._held is not None:
+            self._replies[key] = reply
+        return reply
 
     def _record(self) -> Record:
         record = self._held or self._seen()
