@@ -29,6 +29,8 @@ _TOP: Final = 6
 """Kernels in the picture; the table beside it has more."""
 _NAME: Final = 52
 _KEYS: Final = 4
+_NOTE: Final = 24
+"""Letters of a note that fit under its number; a longer one is left to the text."""
 _COLOURS: Final = 96
 
 
@@ -64,7 +66,7 @@ def _packed(figure: ReportFigure, dpi: float) -> bytes:
 
 def _head(figure: ReportFigure, content: Content) -> None:
     figure.text(LEFT, 0.955, drawable(cut(content.name, 26)), fontsize=14, fontweight="bold", va="center")
-    figure.text(1 - LEFT, 0.955, drawable(cut(content.byline, 76)), fontsize=8, color=SOFT, ha="right", va="center")
+    figure.text(1 - LEFT, 0.955, drawable(cut(content.byline, 120)), fontsize=7, color=SOFT, ha="right", va="center")
     line = f"The cell raised {content.error}" if content.error else content.sentence
     colour = palette.ERROR.light if content.error else INK
     figure.text(LEFT, 0.885, drawable(cut(line, 104)), fontsize=9.5, color=colour, va="center")
@@ -73,6 +75,9 @@ def _head(figure: ReportFigure, content: Content) -> None:
 def _tile(figure: ReportFigure, entry: KeyFigure, x: float, y: float) -> None:
     figure.text(x, y, drawable(entry.label), fontsize=7.5, color=SOFT, va="center")
     figure.text(x, y - 0.047, drawable(entry.value), fontsize=11.5, fontweight="bold", va="center")
+    note = entry.note.split(",")[0].split("(")[0].split(";")[0].strip()
+    if len(note) <= _NOTE:
+        figure.text(x, y - 0.08, drawable(note), fontsize=6.5, color=SOFT, va="center")
 
 
 def _bar(figure: ReportFigure, content: Content) -> None:
