@@ -76,13 +76,9 @@ class Lab:
         return f"{name}.ipynb"
 
     def open(self, page: Page, path: str) -> None:
-        """Show a notebook, alone; a page that shows JupyterLab already is not loaded again."""
-        if page.url.startswith(self.url):
-            page.evaluate("for (const widget of [...window.jupyterapp.shell.widgets('main')]) widget.dispose()")
-            self.execute(page, "docmanager:open", path=path)
-        else:
-            workspace = secrets.token_hex(4)
-            page.goto(f"{self.url}/lab/workspaces/{workspace}/tree/{path}?token={self.token}")
+        """Show a notebook in a new page, alone."""
+        workspace = secrets.token_hex(4)
+        page.goto(f"{self.url}/lab/workspaces/{workspace}/tree/{path}?token={self.token}")
         page.locator(".jp-Notebook").wait_for(timeout=RUNS_WITHIN_MS)
         page.evaluate(READY)
         self.wait_idle(page)

@@ -87,10 +87,12 @@ def page(lab: Lab, window: Callable[[], Page]) -> Page:
     return run(lab, window(), "views", SETUP, FIRST, SECOND, THIRD)
 
 
-@pytest.fixture(scope="module")
-def other_page(window: Callable[[], Page]) -> Page:
-    """For tests that need a notebook of their own."""
-    return window()
+@pytest.fixture
+def other_page(window: Callable[[], Page]) -> Iterator[Page]:
+    """For tests that need a notebook of their own: nothing that another left in its page comes back."""
+    page = window()
+    yield page
+    page.close()
 
 
 @pytest.fixture
