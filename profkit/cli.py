@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder to write (default: demo)")
 
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter gets a ?, not an error
     try:
         if options.command == "report":
             write_report(options.run, options.output)
         else:
             run_demo(options.output)
-    except ProfkitError as error:
+    except (ProfkitError, OSError) as error:
         print(f"profkit: {error}", file=sys.stderr)
         return 2
     return 0
@@ -41,7 +44,7 @@ def write_report(record: Path, output: Path) -> None:
     from profkit.run import load
 
     run = load(record)
-    page = run.to_html(output / f"{run.name}.html")
+    page = run.to_html(output / "report.html")  # a record's name is a stranger's text, not a path
     files = run.export(output)
     print(run.summary())
     print(f"\nwrote {page} and {len(files)} files beside it")

@@ -15,7 +15,7 @@ from profkit.analysis import idle as idle_analysis
 from profkit.analysis import kernels as kernel_analysis
 from profkit.analysis import steps as step_analysis
 from profkit.analysis.summary import summarize
-from profkit.errors import OptionError
+from profkit.errors import OptionError, RecordError
 from profkit.formats import archive
 from profkit.record import Meta, Record
 
@@ -112,8 +112,12 @@ class Run:
         from profkit.views.report import html_page
 
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(html_page(self.record), encoding="utf-8")
+        page = html_page(self.record)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise RecordError(f"cannot write the page to {target}: {error.strerror or error}") from error
         return target
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -137,8 +141,8 @@ def load(path: str | os.PathLike[str]) -> Run:
 class Profile:
     """A `with` block that profiles; `run` is the Run once the block has ended, also when it raised."""
 
-    def __init__(self, start: Callable[[], Session]) -> None:
-        self._make = start
+    def __init__(self, make: Callable[[list[Any]], Session]) -> None:
+        self._make = make  # from the modules that the code around the block names
         self._session: Session | None = None
         self._run: Run | None = None
 
@@ -154,8 +158,13 @@ class Profile:
         """Whether `run` can be read."""
         return self._run is not None
 
+    def block_ended(self) -> None:
+        """The block's work is done; what follows until the end is not counted to it."""
+        if self._session is not None and not self.ended:
+            self._session.block_ended()
+
     def __enter__(self) -> Self:
-        session = self._make()
+        session = self._make(_named_by_caller())
         session.start()
         self._session = session
         return self
@@ -196,19 +205,25 @@ def profile(
     """
     from profkit.capture.session import Options, Session
 
+    if not isinstance(name, str):
+        raise OptionError(f"name is text, not {type(name).__name__}; did you mean model=?")
     options = Options(trace, shapes, stacks, memory, telemetry_hz)
-    if model is not None:
-        modules = list(model) if isinstance(model, list | tuple) else [model]
-        for module in modules:
-            if not hasattr(module, "register_forward_hook"):
-                raise OptionError(f"model is an nn.Module or a list of them, not {type(module).__name__}")
-    else:
-        modules = _callers_modules()
-    return Profile(lambda: Session(name, options, modules))
+    given = None if model is None else list(model) if isinstance(model, list | tuple) else [model]
+    for module in given or ():
+        if not hasattr(module, "register_forward_hook"):
+            raise OptionError(f"model is an nn.Module or a list of them, not {type(module).__name__}")
+    here = _named_by_caller()
+
+    def make(around: list[Any]) -> Session:
+        # A notebook compiles each statement by itself: `p = profile()` and `with p:` name different things.
+        found = {id(module): module for module in [*here, *around]}
+        return Session(name, options, list(found.values()) if given is None else given)
+
+    return Profile(make)
 
 
-def _callers_modules() -> list[Any]:
-    """Modules that the function or cell around the `with` block names."""
+def _named_by_caller() -> list[Any]:
+    """Modules that the function or cell that called ours names."""
     import inspect
 
     from profkit.capture.discover import modules_of_frame

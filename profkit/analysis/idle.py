@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from profkit.analysis.events import kind_rows, launch_rows, name_mask
 from profkit.analysis.intervals import Intervals, Ints, union
+from profkit.errors import OptionError
 from profkit.record import GPU_WORK, EventKind, Record
 
 
@@ -95,7 +96,11 @@ def idle(record: Record, device: int | None = None) -> Idle:
     window = record.meta.wall_ns
     if not traced_gpu(record):
         return Idle(window, None, reason=record.meta.not_measured.get("gpu_busy", "no GPU trace in this record"))
-    candidates = [device] if device is not None else devices(record) or [0]
+    seen = devices(record)
+    known = {*seen, *range(len(record.meta.environment.get("gpus") or []))}
+    if device is not None and device not in known:
+        raise OptionError(f"no GPU {device!r} in this record: it has {', '.join(map(str, sorted(known))) or 'none'}")
+    candidates = [device] if device is not None else seen or [0]
     found = {candidate: gaps(record, candidate) for candidate in candidates}
     chosen = max(found, key=lambda candidate: found[candidate].busy.total)
     best = found[chosen]

@@ -100,7 +100,9 @@ def step_stats(record: Record) -> StepStats | None:
         ends = made["end"].to_numpy(np.int64)
         if len(ends) > 1:
             span = int(ends[-1] - ends[0])
-            tpot.append(span / float((made["tokens_out"] / made["batch"]).iloc[1:].sum()))
+            # Rows of a batch are its sequences, but for a beam search, where several rows make one token.
+            sequences = min(int(made["batch"].min()), int(made["tokens_out"].min()))
+            tpot.append(span / float(made["tokens_out"].iloc[1:].sum() / sequences))
             gaps.append(np.diff(ends))
             decode_span += span
     produced = int(table["tokens_out"].sum())

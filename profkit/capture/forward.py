@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -201,6 +202,19 @@ class ForwardWatcher:
         returned = _cache_of(output) if isinstance(output, Mapping) else None
         if returned is not None:
             self._remember(module, returned, call.state)
+
+    @contextlib.contextmanager
+    def declared(self) -> Iterator[bool]:
+        """A step that an engine marks itself: forwards inside it are none. Gives whether none is around it."""
+        stack = self._stack()
+        outermost = not stack
+        marker = _Call(0)
+        stack.append(marker)
+        try:
+            yield outermost
+        finally:
+            if marker in stack:
+                stack.remove(marker)
 
     def _stack(self) -> list[_Call]:
         if not hasattr(self._local, "stack"):

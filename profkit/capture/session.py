@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,7 @@ from profkit.capture.nvml import ReadingError, torch_gpus
 from profkit.capture.overhead import Overhead
 from profkit.capture.redact import redact
 from profkit.capture.steps import Step, StepRecorder
-from profkit.capture.telemetry import Telemetry
+from profkit.capture.telemetry import Readings, Telemetry
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.models.weights import UnknownWeightsError, decode_weights
 from profkit.record import EVENTS, EventKind, Meta, Phase, Record
@@ -56,6 +56,15 @@ class Options:
             raise OptionError(f"{', '.join(wanted)} need the trace: leave out --no-trace (trace=False)")
 
 
+class _Ended(NamedTuple):
+    """The end of a block."""
+
+    host_ns: int  # record time when the host was done
+    ns: int  # when the GPUs were, too
+    gpu_works: bool
+    readings: Readings
+
+
 class Session:
     """A profile of the block between `start` and `stop`. One runs at a time in a process."""
 
@@ -66,6 +75,7 @@ class Session:
         self._undo = contextlib.ExitStack()
         self._warnings: list[str] = []
         self._missing: dict[str, str] = {}
+        self._ended: _Ended | None = None
         self.unprofiled_wall_ns: list[int] = []
 
     def start(self) -> None:
@@ -90,16 +100,16 @@ class Session:
             raise
 
     def _switch_on(self) -> None:
-        self._devices = self._find_gpus()
+        self.devices = self._find_gpus()
         self._telemetry = Telemetry(self._clock, hz=self._options.telemetry_hz)
         self._steps = StepRecorder(self._clock)
         self._forward = ForwardWatcher(self._steps, self._clock)
         self._kineto: Kineto | None = None
-        self._overhead = Overhead(self._devices[0] if self._devices else None)
+        self._overhead = Overhead(self.devices[0] if self.devices else None)
         if self._options.trace:
             self._overhead.before()
             kineto = Kineto(
-                cuda=bool(self._devices),
+                cuda=bool(self.devices),
                 shapes=self._options.shapes,
                 stacks=self._options.stacks,
                 memory=self._options.memory,
@@ -117,18 +127,25 @@ class Session:
         self._reset_peaks()
         self._begin_ns = self._clock.now()
 
+    def block_ended(self) -> None:
+        """The block's work is done; what follows until `stop` (showing a value) is not counted to it."""
+        if self._ended is None:
+            host_end = self._clock.now()
+            gpu_works = self._wait()
+            end = self._clock.now()
+            self._telemetry_runs = False
+            self._ended = _Ended(host_end, end, gpu_works, self._telemetry.stop())
+
     def stop(self, error: BaseException | None = None) -> Record:
         """Switch everything off and build the record; `error` is what ended the block early.
 
         What fails on the way (a GPU in a bad state) leaves a warning, and the rest of the record.
         """
-        host_end = self._clock.now()
         try:
-            gpu_works = self._wait()
-            end = self._clock.now()
+            self.block_ended()
+            assert self._ended is not None
+            host_end, end, gpu_works, readings = self._ended
             peaks = self._peaks() if gpu_works else {}
-            readings = self._telemetry.stop()
-            self._telemetry_runs = False
             self._forward.detach()
             results = self._stop_trace()
             if drift := self._clock.drift_warning():
@@ -137,6 +154,7 @@ class Session:
             self._undo.close()
         begin = self._begin_ns
         steps = _shift(self._steps.table(timed=gpu_works), begin, "sent", "start", "end")
+        steps = steps.filter(pc.less(steps["start"], end - begin))
         self._note_steps(steps)
         self._missing |= readings.not_measured
         meta = Meta(
@@ -174,13 +192,17 @@ class Session:
     @contextlib.contextmanager
     def step(self, step: Step, device: int | None) -> Iterator[None]:
         """A step that an engine declares by itself."""
-        if device is not None:
-            self._steps.prepare(device)
-        self._steps.open(step, device)
-        try:
-            yield
-        finally:
-            self._steps.close(step, device)
+        with self._forward.declared() as outermost:
+            if not outermost:  # the step around it is the one that counts
+                yield
+                return
+            if device is not None:
+                self._steps.prepare(device)
+            self._steps.open(step, device)
+            try:
+                yield
+            finally:
+                self._steps.close(step, device)
 
     def _wait(self) -> bool:
         """Wait for the GPUs; False where they fail to answer."""
@@ -202,18 +224,18 @@ class Session:
     def _reset_peaks(self) -> None:
         import torch
 
-        for device in self._devices:
+        for device in self.devices:
             torch.cuda.reset_peak_memory_stats(device)
 
     def _peaks(self) -> dict[int, int]:
         import torch
 
-        peaks = {device: torch.cuda.max_memory_allocated(device) for device in self._devices}
+        peaks = {device: torch.cuda.max_memory_allocated(device) for device in self.devices}
         return {device: peak for device, peak in peaks.items() if peak}
 
     def _stop_trace(self) -> Any:
         if self._kineto is None:
-            for what in ("gpu_busy", "kernels"):
+            for what in ("gpu_busy", "kernels", "profiler_share"):
                 self._missing.setdefault(what, "profiled with --no-trace")
             return None
         kineto, self._kineto = self._kineto, None
@@ -228,7 +250,7 @@ class Session:
     def _note_weights(self, meta: Meta) -> None:
         """What a decode step of the model must read, for its floor."""
         models = list(self._forward.stepped.values())
-        if not self._devices:
+        if not self.devices:
             self._missing["floor"] = self._missing["gpu_busy"]
         elif len(models) != 1:
             self._missing["floor"] = f"{len(models)} models ran steps" if models else "no step of a model was seen"
@@ -260,8 +282,8 @@ class Session:
         else:
             names = ", ".join(sorted({type(module).__name__ for module in self._modules}))
             reason = (
-                f"no forward pass of {names} was seen: a compiled function or a replayed CUDA graph hides it; "
-                "mark steps with profkit.step"
+                f"no forward pass of the {names} that existed when it began was seen: the cell made another, or a "
+                "compiled function or a replayed CUDA graph hides it; mark steps with profkit.step"
             )
         self._missing["steps"] = reason
 
@@ -311,13 +333,18 @@ def step(
     """
     if phase not in tuple(Phase):
         raise OptionError(f"phase is 'prefill' or 'decode', not {phase!r}")
-    for name, value in (("batch", batch), ("query_tokens", query_tokens)):
-        if value < 1:
-            raise OptionError(f"{name} must be at least 1, not {value}")
+    _check("batch", batch, least=1)
+    _check("query_tokens", query_tokens, least=1)
+    _check("generation", generation, least=0)
+    for name, value in (("context_tokens", context_tokens), ("tokens_out", tokens_out), ("device", device)):
+        if value is not None:
+            _check(name, value, least=0)
     session = _active
     if session is None:
         yield
         return
+    if device is not None and device not in session.devices:
+        raise OptionError(f"device {device}: torch sees {len(session.devices)} GPUs here")
     found = Step(0, Phase(phase), batch, query_tokens, context_tokens, tokens_out, generation)
     with session.step(found, device):
         yield
@@ -343,8 +370,17 @@ def described(error: BaseException | None) -> str | None:
     """What ended a block, fit for a record."""
     if error is None:
         return None
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return redact(text)
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the user's own class; its name is what can be said
+        text = "(its text cannot be had: str() of it raised)"
+    return redact(f"{name}: {text}" if text else name)
+
+
+def _check(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value < 2**31:
+        raise OptionError(f"{name} is a whole number from {least} to 2^31 − 1, not {value!r}")
 
 
 def _first_line(error: BaseException) -> str:

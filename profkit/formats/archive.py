@@ -14,10 +14,11 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from profkit.errors import RecordError
-from profkit.record import EVENTS, SCHEMA_VERSION, SCHEMAS, Meta, Record, conform
+from profkit.record import EVENTS, SCHEMA_VERSION, SCHEMAS, EventKind, Meta, Phase, Record, conform
 
 SUFFIX: Final = ".profkit"
 META_NAME: Final = "record.json"
@@ -123,6 +124,7 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
         if found != rows:
             raise RecordError(f"{source} is damaged: {found} of {rows} rows of table {name!r} are in it")
     _check_references(record, source)
+    _check_values(record, source)
     return record
 
 
@@ -178,6 +180,36 @@ def _cell_bytes(kind: pa.DataType) -> int:
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size) * _cell_bytes(kind.value_type)
     return int(kind.bit_width) // 8
+
+
+_LONGEST_NS: Final = 2**60
+"""36 years: a time beyond it is damage, and sums of such times would overflow."""
+
+
+def _check_values(record: Record, source: Path) -> None:
+    """What a stranger's file claims must be something that a profile can be."""
+    import numpy as np
+
+    meta = record.meta
+    for name in ("wall_ns", "host_wall_ns"):
+        if not 0 <= getattr(meta, name) < _LONGEST_NS:
+            raise RecordError(f"{source}: {name} is {getattr(meta, name)}, which no profile takes")
+    gpus = meta.environment.get("gpus") or []
+    if not isinstance(gpus, list) or not all(isinstance(g, dict) and isinstance(g.get("name"), str) for g in gpus):
+        raise RecordError(f"{source}: environment.gpus is no list of GPUs with names")
+    if not isinstance(meta.environment.get("packages") or {}, dict):
+        raise RecordError(f"{source}: environment.packages is no table of versions")
+    for table, column in (("events", "start"), ("events", "duration"), ("steps", "start"), ("steps", "end")):
+        values = record.tables[table][column].to_numpy()
+        lowest = 0 if column == "duration" else -_LONGEST_NS
+        if len(values) and not (lowest <= values.min() and values.max() < _LONGEST_NS):
+            raise RecordError(f"{source}: column {table}.{column} holds times that no profile has")
+    for table, column, known in (("events", "kind", EventKind), ("steps", "phase", Phase)):
+        words = set(pc.unique(record.tables[table][column].cast(pa.string())).to_pylist())
+        if strange := words - set(map(str, known)):
+            raise RecordError(f"{source}: column {table}.{column} holds {sorted(map(str, strange))[0]!r}")
+    if np.isinf(record.telemetry["value"].to_numpy()).any():
+        raise RecordError(f"{source}: column telemetry.value is infinite somewhere")
 
 
 def _check_references(record: Record, source: Path) -> None:

@@ -13,6 +13,7 @@ import argparse
 import ast
 import copy
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from IPython.core.getipython import get_ipython
@@ -63,6 +64,8 @@ class _Unmark(ast.NodeTransformer):
         body: list[ast.stmt] = [_call("prepare", line)]
         for _ in range(passes):
             body += [_call("begin_pass"), *(_Unseen().visit(copy.deepcopy(node)) for node in statements)]
+        if statements and isinstance(statements[-1], ast.Expr):
+            statements[-1] = _ended_by(statements[-1])
         tree.body = [*body, _call("begin"), *statements]
         return ast.fix_missing_locations(tree)
 
@@ -103,6 +106,17 @@ def _call(function: str, *arguments: str) -> ast.stmt:
     return call
 
 
+def _ended_by(last: ast.Expr) -> ast.Expr:
+    """The expression as argument of `end`: showing its value is not counted to the cell."""
+    statement = _call("end")
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Call)
+    statement.value.args = [last.value]
+    for node in (statement, statement.value):
+        ast.copy_location(node, last)
+    return statement
+
+
 def prepare(line: str) -> None:
     """Check the options, before anything of the cell runs.
 
@@ -126,6 +140,14 @@ def begin() -> None:
     _hooks().begin()
 
 
+def end(value: Any) -> Any:
+    """The cell's last value is there; returns it."""
+    hooks = CellHooks.of(get_ipython())
+    if hooks is not None:  # else the cell unloaded the extension, which ended the profile
+        hooks.block_ended()
+    return value
+
+
 class CellHooks:
     """The hooks of one shell, and the profile of the cell that runs in it."""
 
@@ -135,9 +157,11 @@ class CellHooks:
         self._thread = threading.get_ident()
         self._depth = 0
         self._seen: Any = None
+        self._unwatch: Callable[[], None] | None = None
         self._clear()
 
     def _clear(self) -> None:
+        self._leave_tracebacks()
         self._profile: Profile | None = None
         self._options: argparse.Namespace | None = None
         self._source = ""
@@ -214,6 +238,36 @@ class CellHooks:
             profile = llmprofile.make_profile(self._shell, self._options, self._source, self._passes_ns)
             profile.__enter__()
         self._profile = profile
+        self._watch_tracebacks()
+
+    def block_ended(self) -> None:
+        """What the shell does from here on, showing a value or a traceback, is not the cell's time."""
+        if self._profile is not None and self._depth == 0 and threading.get_ident() == self._thread:
+            self._profile.block_ended()
+
+    def _watch_tracebacks(self) -> None:
+        """Rendering a traceback takes the shell up to seconds, and no event comes before it."""
+        own = vars(self._shell).get("showtraceback")
+        shown = self._shell.showtraceback
+
+        def showtraceback(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("running_compiled_code") or kwargs.get("exception_only"):
+                self.block_ended()
+            return shown(*args, **kwargs)
+
+        def restore() -> None:
+            if own is None:
+                del self._shell.showtraceback
+            else:
+                self._shell.showtraceback = own
+
+        self._shell.showtraceback = showtraceback
+        self._unwatch = restore
+
+    def _leave_tracebacks(self) -> None:
+        unwatch, self._unwatch = self._unwatch, None
+        if unwatch is not None:
+            unwatch()
 
     def _end_pass(self) -> None:
         if self._watch is not None:
@@ -229,6 +283,7 @@ class CellHooks:
     def _end(self) -> None:
         if self._profile is None:
             return self._clear()  # it did not come to the profile
+        self._leave_tracebacks()
         try:
             self._profile.__exit__(None, None, None)
         except BaseException:

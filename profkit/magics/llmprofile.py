@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import keyword
+from types import NoneType
 from typing import Any, Final
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -68,6 +70,12 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
     from profkit.capture.discover import modules_in
     from profkit.capture.session import Options, Session
 
+    bound = shell.user_ns.get(options.name)
+    if options.name is not None and (hasattr(builtins, options.name) or not isinstance(bound, Run | NoneType)):
+        holds = "a builtin" if hasattr(builtins, options.name) else f"a {type(bound).__name__} already"
+        raise OptionError(
+            f"%%{NAME}: --name {options.name} is {holds}, which the profile would replace; choose another"
+        )
     what = Options(
         trace=not options.no_trace,
         shapes=options.shapes,
@@ -82,12 +90,12 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
     name = options.name or f"cell-{_cell_number(shell)}"
     kept = None if options.no_source else source
 
-    def start() -> Session:
+    def make(_around: list[Any]) -> Session:
         session = Session(name, what, modules, kept)
         session.unprofiled_wall_ns = passes_ns
         return session
 
-    return Profile(start)
+    return Profile(make)
 
 
 def raw_cell(shell: Any) -> str:

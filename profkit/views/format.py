@@ -82,10 +82,10 @@ def date(iso: str) -> str:
     """An ISO 8601 time as ``2026-11-24 20:00 UTC``; what is no time stays as it is."""
     try:
         moment = dt.datetime.fromisoformat(iso)
-    except ValueError:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError):  # of a year before 1 or after 9999
         return clean(iso)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(dt.UTC)
     return moment.strftime("%Y-%m-%d %H:%M") + (" UTC" if moment.tzinfo else "")
 
 

@@ -285,3 +285,28 @@ def test_console_waits_for_the_body_of_the_cell(kernel):
     assert kernel.is_complete("%%llmprofile") == "incomplete"
     assert kernel.is_complete("%%llmprofile\nx = 1") == "incomplete"
     assert kernel.is_complete("%%llmprofile\nx = 1\n\n") == "complete"
+
+
+def test_showing_the_value_is_not_the_cells_time(kernel):
+    kernel.setup("import time\nclass Slow:\n    def _repr_html_(self):\n        time.sleep(0.5)\n        return 'slow'")
+    kernel.run("%%llmprofile --no-save --no-widget --name shown_slowly\nSlow()")
+    assert kernel.value("shown_slowly.meta.wall_ns") < 400_000_000
+
+
+def test_rendering_the_traceback_is_not_the_cells_time(kernel):
+    kernel.setup(
+        "import time\ndef slowly(*args, real=get_ipython()._showtraceback):\n    time.sleep(0.5)\n    real(*args)\n"
+        "get_ipython()._showtraceback = slowly"
+    )
+    reply = kernel.run("%%llmprofile --no-save --no-widget --name failed_slowly\n1 / 0")
+    kernel.setup("del get_ipython()._showtraceback")
+    assert reply.status == "error"
+    assert kernel.value("failed_slowly.meta.wall_ns") < 400_000_000
+
+
+@pytest.mark.parametrize(("name", "what"), [("print", "a builtin"), ("kept", "a list")])
+def test_a_name_that_is_taken_is_not_replaced(kernel, name, what):
+    kernel.setup("kept = [1]")
+    reply = kernel.run(f"%%llmprofile --no-save --no-widget --name {name}\n1")
+    assert (reply.status, what in reply.stderr) == ("error", True)
+    assert kernel.value("[kept, print.__class__.__name__]") == [[1], "builtin_function_or_method"]

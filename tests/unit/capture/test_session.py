@@ -244,7 +244,7 @@ def test_a_model_of_numbers_says_that_it_got_no_tokens():
 def test_a_model_that_was_not_called_says_what_may_hide_it(model):
     with profkit.profile(model=model) as session:
         pass
-    assert "no forward pass of Gpt was seen" in session.run.meta.not_measured["steps"]
+    assert "no forward pass of the Gpt that existed when it began was seen" in session.run.meta.not_measured["steps"]
 
 
 def test_several_models_can_be_named(ids):
@@ -294,8 +294,8 @@ def test_outside_a_profile_a_marked_step_does_nothing():
     ("arguments", "said"),
     [
         ({"phase": "encode", "batch": 1}, "'prefill' or 'decode', not 'encode'"),
-        ({"phase": "decode", "batch": 0}, "batch must be at least 1, not 0"),
-        ({"phase": "prefill", "batch": 1, "query_tokens": 0}, "query_tokens must be at least 1, not 0"),
+        ({"phase": "decode", "batch": 0}, "batch is a whole number from 1 to .*, not 0"),
+        ({"phase": "prefill", "batch": 1, "query_tokens": 0}, "query_tokens is a whole number from 1 to .*, not 0"),
     ],
 )
 def test_a_step_that_cannot_be_is_an_error(arguments, said):
@@ -348,3 +348,22 @@ def test_stacks_are_frames_of_python(model, ids):
     else:
         assert any(frame.endswith(": generate") for frame in frames)
         assert "stacks" not in session.run.meta.not_measured
+
+
+def test_a_marked_step_is_one_whatever_runs_inside(model, ids):
+
+    with profkit.profile("marked", model=model) as session:
+        for phase in ("prefill", "decode"):
+            with profkit.step(phase, batch=2), profkit.step("decode", batch=7):
+                model(ids)
+    assert session.run.steps[["phase", "batch"]].to_numpy().tolist() == [["prefill", 2], ["decode", 2]]
+
+
+def test_an_error_without_a_text_stays_the_users():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    with pytest.raises(Mute), profkit.profile("mute") as session:
+        raise Mute
+    assert session.run.meta.error.startswith("Mute")

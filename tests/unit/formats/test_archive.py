@@ -34,12 +34,23 @@ ALWAYS_KNOWN = {
 }
 
 
+TIMES = st.integers(-(2**60), 2**60 - 1)
+KNOWN = {
+    ("events", "kind"): st.sampled_from([str(kind) for kind in EventKind]),
+    ("events", "start"): TIMES,
+    ("events", "duration"): st.integers(0, 2**60 - 1),
+    ("steps", "phase"): st.sampled_from([str(phase) for phase in Phase]),
+    ("steps", "start"): TIMES,
+    ("steps", "end"): TIMES,
+}
+
+
 def cells(kind):
     """Values of a column's type."""
     if pa.types.is_dictionary(kind):
         return TEXT
     if pa.types.is_floating(kind):
-        return st.floats(allow_nan=False)
+        return st.floats(allow_nan=False, allow_infinity=False)
     if pa.types.is_fixed_size_list(kind):
         return st.lists(cells(kind.value_type), min_size=3, max_size=3)
     edge = 2 ** (kind.bit_width - 1)
@@ -59,6 +70,8 @@ def any_record(draw):
             values = cells(field.type)
             if (name, field.name) in REFERENCES:
                 values = st.integers(-1, counts[REFERENCES[name, field.name]] - 1)
+            if (name, field.name) in KNOWN:
+                values = KNOWN[name, field.name]
             if (name, field.name) == ("kernels", "event"):
                 values = st.integers(0, max(counts["events"] - 1, 0))
             if field.name not in ALWAYS_KNOWN[name]:
@@ -69,7 +82,7 @@ def any_record(draw):
         tables[name] = pa.table(columns, schema=schema)
     meta = Meta(
         name=draw(TEXT),
-        wall_ns=draw(st.integers(0, 2**62)),
+        wall_ns=draw(st.integers(0, 2**60 - 1)),
         energy_j=draw(st.dictionaries(st.integers(0, 8), st.floats(0, 1e9), max_size=2)),
         options=draw(st.dictionaries(TEXT, st.booleans() | TEXT | st.none(), max_size=3)),
         warnings=draw(st.lists(TEXT, max_size=2)),
@@ -440,3 +453,30 @@ def test_opening_a_record_and_summing_it_up_needs_no_torch(path):
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"wall_ns": -5},
+        {"wall_ns": 2**62},
+        {"environment": {"gpus": [{"index": 0}]}},
+        {"environment": {"gpus": "abc"}},
+        {"environment": {"packages": 5}},
+    ],
+)
+def test_what_no_profile_can_be_is_refused(path, claims):
+    edit_meta(path, **claims)
+    with pytest.raises(RecordError):
+        archive.load(path)
+
+
+def test_a_phase_that_is_none_is_refused(path):
+    edit_table(path, "steps", lambda table: with_column(table, "phase", ["rest"] * len(table)))
+    with pytest.raises(RecordError, match="'rest'"):
+        archive.load(path)
+
+
+def with_column(table, name, values):
+    at = table.column_names.index(name)
+    return table.set_column(at, name, pa.array(values).dictionary_encode())
