@@ -41,7 +41,7 @@ class Step:
 
 
 _SPARE_EVENTS: Final = 128
-"""CUDA makes an event at its first record, which takes several times as long as a later one."""
+"""CUDA makes an event at its first record, so these are made and recorded before the block begins."""
 
 
 class CudaTimer:

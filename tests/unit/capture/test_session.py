@@ -313,9 +313,10 @@ def test_a_region_is_a_named_range_around_its_operators():
     assert inside["start"] + inside["duration"] <= around["start"] + around["duration"]
 
 
-def test_outside_a_profile_a_region_does_nothing():
-    with profkit.region("nothing"):
-        pass
+def test_outside_a_profile_a_region_lets_errors_through_and_starts_none():
+    with pytest.raises(LookupError, match="mine"), profkit.region("nothing"):
+        raise LookupError("mine")
+    assert active() is None
 
 
 # Options.
