@@ -121,7 +121,7 @@ def step_stats(record: Record) -> StepStats | None:
 
 def steps_frame(record: Record) -> pd.DataFrame:
     """`steps` as a DataFrame; absent values are NA, never 0."""
-    return record.steps.to_pandas(types_mapper=_nullable)
+    return record.steps.to_pandas(types_mapper=nullable)
 
 
 def token_gaps(steps: pd.DataFrame) -> pd.Series[int]:
@@ -149,8 +149,8 @@ def _phase(steps: pd.DataFrame, span_ns: int, tokens: pd.Series[int]) -> PhaseSt
     )
 
 
-def _nullable(kind: Any) -> Any:
-    """The types of pandas that keep an absent integer absent."""
+def nullable(kind: Any) -> Any:
+    """The types of pandas that keep an absent value absent, for `to_pandas(types_mapper=…)`."""
     import pyarrow as pa
 
-    return {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}.get(kind)
+    return {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}.get(kind)
