@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 STEPS = {
+    "ceilings": ["benchmarks/ceilings.py"],
     "tests": ["-m", "pytest", "-q", "tests/gpu"],
     "columns": ["benchmarks/columns.py"],
     "magic": ["benchmarks/magic.py"],

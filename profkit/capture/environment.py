@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from profkit.capture.nvml import Gpu, Limits, ReadingError, driver_version, find_gpus, torch_gpus
+from profkit.hardware import cache
 
 PACKAGES: Final = ("torch", "triton", "transformers", "numpy", "profkit")
 """Packages whose versions can change a measurement."""
@@ -21,9 +22,10 @@ def environment() -> dict[str, Any]:
 
     GPUs are in torch's order, with the clocks and the power limit that are in force now. UUIDs, serial
     numbers, names of hosts and users, and the values of environment variables stay out. CUDA_VISIBLE_DEVICES
-    is kept where it holds indices only.
+    is kept where it holds indices only. What `profkit.hardware.measure` has found for a GPU is with it; nothing is
+    measured here.
     """
-    return {
+    found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": _platform(),
         "cpu": _cpu(),
@@ -34,6 +36,10 @@ def environment() -> dict[str, Any]:
         "cuda_visible_devices": _visible_devices(),
         "gpus": _gpus(),
     }
+    for gpu in found["gpus"]:
+        kept = cache.load(cache.path_of(gpu, found))
+        gpu["ceilings"] = kept.to_dict() if kept else None
+    return found
 
 
 def _gpus() -> list[dict[str, Any]]:

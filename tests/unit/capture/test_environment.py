@@ -40,6 +40,7 @@ def test_each_gpu_has_every_field():
         "memory_clock_max_mhz",
         "power_limit_w",
         "l2_bytes",
+        "ceilings",
     }
     assert all(gpu.keys() == fields for gpu in environment()["gpus"])
 
