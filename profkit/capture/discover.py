@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 _DEPTH: Final = 3
 """How many calls deep functions of the user are followed: cell → run() → decode() → model."""
+_MAGIC_CALLS: Final = ("run_line_magic", "run_cell_magic", "system", "getoutput")
+"""What IPython turns `%` and `!` lines into: methods of the shell that are given the line as text."""
 _MAX_ATTRIBUTES: Final = 200
 """An object with more attributes is a container of data, not a pipeline around a model."""
 
@@ -34,6 +37,46 @@ def modules_in(code: str, namespace: Mapping[str, Any]) -> list[Any]:
         for module in _modules_of(value, torch.nn.Module, _DEPTH, set()):
             found.setdefault(id(module), module)
     return list(found.values())
+
+
+def modules_behind(values: Iterable[Any]) -> list[Any]:
+    """The nn.Modules that these objects are, hold, or, being functions, name; in order, each once."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return []
+    found = (module for value in values for module in _modules_of(value, torch.nn.Module, _DEPTH, set()))
+    return list({id(module): module for module in found}.values())
+
+
+def names_in(code: str, namespace: Mapping[str, Any]) -> set[str]:
+    """Names that `code` reads, and the globals that functions of the user that it names read.
+
+    Words in the text of its magics (`%time f(batch)`) count too.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    tree = ast.parse(code)
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Call):
+            texts = (part.value for part in node.args if isinstance(part, ast.Constant) and isinstance(part.value, str))
+            if isinstance(node.func, ast.Attribute) and node.func.attr in _MAGIC_CALLS:
+                found.update(word for text in texts for word in re.findall(r"\w+", text))
+    for value in _referenced(tree, namespace):
+        found |= _globals_of(value, _DEPTH)
+    return found
+
+
+def _globals_of(value: Any, depth: int) -> set[str]:
+    """Globals that a function of the user reads, and the functions that it names."""
+    value = getattr(value, "__func__", value)
+    if depth <= 0 or not isinstance(value, types.FunctionType) or _is_library(value):
+        return set()
+    names = set(_global_names(value.__code__))
+    return names.union(*(_globals_of(value.__globals__.get(name), depth - 1) for name in names))
 
 
 def _referenced(tree: ast.AST, namespace: Mapping[str, Any]) -> Iterator[Any]:

@@ -127,6 +127,14 @@ class Session:
         self._reset_peaks()
         self._begin_ns = self._clock.now()
 
+    def now(self) -> int:
+        """Time since the block began, ns."""
+        return self._clock.now() - self._begin_ns
+
+    def steps_so_far(self) -> pa.Table:
+        """The table `steps` of what has ended; waits for the GPU's last mark."""
+        return _shift(self._steps.table(), self._begin_ns, "sent", "start", "end")
+
     def block_ended(self) -> None:
         """The block's work is done; what follows until `stop` (showing a value) is not counted to it."""
         if self._ended is None:
