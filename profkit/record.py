@@ -145,6 +145,10 @@ REQUESTS: Final = _schema(
     ("tenant", _NAME),
     ("error", _NAME),
 )
+OPS: Final = _schema(
+    ("event", pa.int32()),  # row of `events`: a host operator
+    ("inputs", _NAME),  # shapes and types of its tensors: "[1, 512, 4096] bf16, [4096, 4096] bf16"
+)
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "events": EVENTS,
     "kernels": KERNELS,
@@ -152,6 +156,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "steps": STEPS,
     "kv": KV,
     "requests": REQUESTS,
+    "ops": OPS,
 }
 
 
@@ -192,6 +197,7 @@ class Record:
     steps: pa.Table = field(default_factory=STEPS.empty_table)
     kv: pa.Table = field(default_factory=KV.empty_table)
     requests: pa.Table = field(default_factory=REQUESTS.empty_table)
+    ops: pa.Table = field(default_factory=OPS.empty_table)
 
     def __post_init__(self) -> None:
         for name in SCHEMAS:

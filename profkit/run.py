@@ -101,6 +101,12 @@ class Run:
 
         return ProfileView(self.record, tab, path)
 
+    def timeline(self) -> Any:
+        """The interactive timeline, with a static picture for pages on which no widget lives."""
+        from profkit.views.widgets.profile import ProfileView
+
+        return ProfileView(self.record, "timeline", picture=True)
+
     def export(self, folder: str | os.PathLike[str], formats: tuple[str, ...] = ("svg", "pdf", "png")) -> list[Path]:
         """Every figure that the record can fill, summary.md and summary.json; returns the paths."""
         from profkit.views.export import export

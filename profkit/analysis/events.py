@@ -159,8 +159,8 @@ def _capturing(raw: RawEvents) -> npt.NDArray[np.bool_]:
 def kind_rows(events: pa.Table, *kinds: EventKind) -> Ints:
     """Rows of `events` of these kinds, in order of start."""
     column = _flat(events["kind"])
-    wanted = [code for code, kind in enumerate(column.dictionary.to_pylist()) if kind in kinds]
-    return np.flatnonzero(np.isin(column.indices.to_numpy(zero_copy_only=False), wanted))
+    wanted = np.array([kind in kinds for kind in column.dictionary.to_pylist()], bool)
+    return np.flatnonzero(wanted[column.indices.to_numpy(zero_copy_only=False)])
 
 
 def name_mask(events: pa.Table, pattern: str) -> npt.NDArray[np.bool_]:
@@ -182,8 +182,20 @@ def launch_rows(events: pa.Table, rows: Ints) -> Ints:
 
 def names_and_codes(events: pa.Table) -> tuple[list[str], Ints]:
     """The names that occur in `events`, and for each row the index of its name."""
-    column = _flat(events["name"])
-    return column.dictionary.to_pylist(), column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return dictionary_codes(events["name"])
+
+
+def dictionary_codes(column: pa.ChunkedArray) -> tuple[list[str], Ints]:
+    """The words of a dictionary column, and for each row the index of its word."""
+    flat = _flat(column)
+    return flat.dictionary.to_pylist(), flat.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def kind_codes(events: pa.Table) -> tuple[list[EventKind], npt.NDArray[np.int8]]:
+    """The kinds that occur in `events`, and for each row the index of its kind."""
+    column = _flat(events["kind"])
+    kinds = [EventKind(kind) for kind in column.dictionary.to_pylist()]
+    return kinds, column.indices.to_numpy(zero_copy_only=False)
 
 
 def _flat(column: pa.ChunkedArray) -> pa.DictionaryArray:

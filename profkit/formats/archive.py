@@ -31,6 +31,7 @@ _REQUIRED: Final = {
     "telemetry": ("time", "device", "metric"),
     "steps": ("sent", "start", "end", "host_duration", "phase", "batch", "query_tokens", "generation"),
     "kv": ("step", "layer_kind"),
+    "ops": ("event", "inputs"),
 }
 """Columns without empty cells: what they hold is always known."""
 _ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)  # the same record gives the same bytes
@@ -225,6 +226,7 @@ def _check_references(record: Record, source: Path) -> None:
         ("events", "step", -1, len(record.steps)),
         ("kernels", "event", 0, len(record.events)),
         ("kv", "step", -1, len(record.steps)),
+        ("ops", "event", 0, len(record.events)),
     )
     for table, column, lowest, limit in limits:
         array = record.tables[table][column].to_numpy()

@@ -1,4 +1,4 @@
-"""How does a summary look as one picture: for mails, chats and viewers that show no HTML."""
+"""How does a summary or a timeline look as one picture: for mails, chats and viewers that show no HTML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from matplotlib.axes import Axes
 
+from profkit.record import Record
 from profkit.views import palette
 from profkit.views.content import Content, KeyFigure, WorkRow
 from profkit.views.figures.base import (
@@ -47,6 +48,13 @@ def png(content: Content, dpi: float = _DPI) -> bytes:
         if content.top:
             _top(figure, content)
         return _packed(figure, dpi)
+
+
+def timeline_png(record: Record, dpi: float = _DPI) -> bytes | None:
+    """The timeline as it stands in for the view; None of a record that has none."""
+    from profkit.views.figures import timeline
+
+    return None if timeline.lacks(record) else _packed(timeline.draw(record), dpi)
 
 
 def _packed(figure: ReportFigure, dpi: float) -> bytes:

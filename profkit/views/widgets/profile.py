@@ -1,7 +1,8 @@
-"""A profile in tabs: overview, kernels, steps, telemetry."""
+"""A profile in tabs: overview, timeline, kernels, steps, telemetry."""
 
 from __future__ import annotations
 
+import base64
 import os
 import weakref
 from collections import Counter
@@ -19,7 +20,11 @@ from profkit.views.format import clean
 from profkit.views.widgets import protocol
 from profkit.views.widgets.tables import table
 
-TABS: Final = ("overview", "kernels", "steps", "telemetry")
+TABS: Final = ("overview", "timeline", "kernels", "steps", "telemetry")
+_UNKEPT: Final = ("tile",)
+"""Replies that are many and soon made again."""
+_reopened: list[Record] = []
+"""The record that was last read again from its file: a view asks for many parts of it, and nobody else holds it."""
 
 
 class ProfileView(anywidget.AnyWidget):
@@ -27,7 +32,8 @@ class ProfileView(anywidget.AnyWidget):
 
     The numbers are computed when a tab asks for them, and travel as binary messages: a saved notebook holds
     the code of the view and none of the data. A notebook's views live as long as its kernel; one whose record
-    is saved at `path` does not keep it in memory, and reads it again if it is asked later.
+    is saved at `path` does not keep it in memory, and reads it again if it is asked later. With `picture` a
+    static timeline goes with it, for pages on which no widget lives.
 
     Raises:
         OptionError: there is no such tab.
@@ -44,13 +50,20 @@ class ProfileView(anywidget.AnyWidget):
     selection: Any = traitlets.Dict(allow_none=True, default_value=None)
     """What was last selected in the browser: {"what": "step", "row": 12}. Observe it."""
 
-    def __init__(self, record: Record, tab: str = "overview", path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        tab: str = "overview",
+        path: str | os.PathLike[str] | None = None,
+        picture: bool = False,
+    ) -> None:
         if tab not in TABS:
             raise OptionError(f"ProfileView(tab={tab!r}): no such tab{nearest(tab, TABS)}")
         self._saved = None if path is None else Path(path).absolute()
         self._held = record if path is None else None
         self._seen = weakref.ref(record)
         self._id = record.meta.id
+        self._picture = picture
         self._replies: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         gpus = Counter(str(gpu.get("name", "GPU")) for gpu in record.meta.environment.get("gpus") or [])
         super().__init__(
@@ -67,7 +80,13 @@ class ProfileView(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         # The first tab travels ahead of its request: in a Run All the kernel answers none until the last cell.
         self._answer(protocol.UNASKED, self.tab, {})
-        return super()._repr_mimebundle_(**kwargs)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if self._picture and bundle is not None:
+            from profkit.views.picture import timeline_png
+
+            still = timeline_png(self._record())
+            bundle[0].update({"image/png": base64.b64encode(still).decode()} if still else {})
+        return bundle
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         match content:
@@ -93,7 +112,7 @@ class ProfileView(anywidget.AnyWidget):
     def _reply(self, what: object, options: dict[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
         key = repr((what, sorted(options.items())))
         reply = self._replies.get(key) or table(self._record(), what, options).message(str(what))
-        if self._held is not None:
+        if self._held is not None and what not in _UNKEPT:
             self._replies[key] = reply
         return reply
 
@@ -105,4 +124,5 @@ class ProfileView(anywidget.AnyWidget):
             if record.meta.id != self._id:
                 raise RecordError(f"{self._saved} holds a newer profile by now: run the cell again to see this one")
             self._seen = weakref.ref(record)
+            _reopened[:] = [record]
         return record

@@ -20,6 +20,8 @@ from profkit.record import Metric, Record
 from profkit.views import palette
 from profkit.views.content import PHASE_HEAD, describe
 from profkit.views.format import short_name
+from profkit.views.widgets import protocol
+from profkit.views.widgets import timeline as timeline_tables
 from profkit.views.widgets.protocol import Table
 
 _WORK_UNITS: Final = {
@@ -33,9 +35,6 @@ _WORK_UNITS: Final = {
     "max_ns": "ns",
     "share": "share",
 }
-NAME_WIDTH: Final = 160
-"""The browser cuts names to the room that there is; this is more than it ever has."""
-
 _STEP_UNITS: Final = {
     "phase": "",
     "generation": "",
@@ -115,8 +114,15 @@ TABLES: Final[dict[str, Callable[..., Table]]] = {
     "kernels": kernels,
     "steps": steps,
     "telemetry": telemetry,
+    "timeline": timeline_tables.timeline,
+    "strips": timeline_tables.strips,
+    "names": timeline_tables.names,
+    "attributes": timeline_tables.attributes,
+    "tile": timeline_tables.tile,
 }
-OPTIONS: Final[dict[str, tuple[str, ...]]] = {"kernels": ("by",)}
+OPTIONS: Final[dict[str, tuple[str, ...]]] = {"kernels": ("by",), "strips": ("level",), "tile": ("index",)}
+NEEDED: Final = ("strips", "tile")
+"""Tables that there is only with their options."""
 
 
 def table(record: Record, what: object, options: dict[str, Any]) -> Table:
@@ -131,9 +137,11 @@ def table(record: Record, what: object, options: dict[str, Any]) -> Table:
     for option in options:
         if option not in known:
             raise OptionError(f"table {what!r} has no option {option!r}{nearest(option, known)}")
+    if what in NEEDED and not options:
+        raise OptionError(f"table {what!r} needs the option {known[0]!r}")
     return TABLES[what](record, **options)
 
 
 def _with_short(frame: pd.DataFrame) -> pd.DataFrame:
     """With each name in its readable form beside the whole one."""
-    return frame.assign(short=[short_name(name, NAME_WIDTH) for name in frame["name"]])
+    return frame.assign(short=[short_name(name, protocol.NAME_WIDTH) for name in frame["name"]])

@@ -31,6 +31,7 @@ ALWAYS_KNOWN = {
     "steps": {"sent", "start", "end", "host_duration", "phase", "batch", "query_tokens", "generation"},
     "kv": {"step", "layer_kind"},
     "requests": set(),
+    "ops": {"event", "inputs"},
 }
 
 
@@ -62,7 +63,7 @@ def any_record(draw):
     """A small record: any value that a column can hold, references within range, events in order."""
     counts = {name: draw(st.integers(0, 4)) for name in SCHEMAS}
     if not counts["events"]:
-        counts["kernels"] = 0
+        counts["kernels"] = counts["ops"] = 0
     tables = {}
     for name, schema in SCHEMAS.items():
         columns = {}
@@ -72,7 +73,7 @@ def any_record(draw):
                 values = st.integers(-1, counts[REFERENCES[name, field.name]] - 1)
             if (name, field.name) in KNOWN:
                 values = KNOWN[name, field.name]
-            if (name, field.name) == ("kernels", "event"):
+            if (name, field.name) in {("kernels", "event"), ("ops", "event")}:
                 values = st.integers(0, max(counts["events"] - 1, 0))
             if field.name not in ALWAYS_KNOWN[name]:
                 values = st.none() | values
