@@ -44,18 +44,18 @@ def measure(model, inputs, tokens: int, shapes: bool) -> dict:
     for _ in range(3):
         gc.collect()
         began = time.perf_counter()
-        raw = columns(prof.profiler.kineto_results, begun)
+        raw = columns(prof.profiler.kineto_results, begun, shapes)
         read = time.perf_counter() - began
-        events, kernels, _ = assemble(raw, wall, STEPS.empty_table())
+        events, kernels, ops, _ = assemble(raw, wall, STEPS.empty_table())
         meta = Meta(name="bench", wall_ns=wall, host_wall_ns=wall)
         if not gpu:
             meta.not_measured["gpu_busy"] = "no GPU"
-        record = Record(meta, events=events, kernels=kernels)
+        record = Record(meta, events=events, kernels=kernels, ops=ops)
         record.events.to_pandas()
         frames = time.perf_counter() - began - read
         summarize(record)
         ours.append((time.perf_counter() - began, read, frames))
-        del raw, events, kernels, record
+        del raw, events, kernels, ops, record
     ours.sort()
     total, read, frames = ours[1]
 

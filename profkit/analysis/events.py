@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from profkit.record import EVENTS, GPU_WORK, KERNELS, EventKind
+from profkit.record import EVENTS, GPU_WORK, KERNELS, OPS, EventKind
 
 Ints = npt.NDArray[np.int64]
 
@@ -60,6 +60,8 @@ class RawEvents:
     link: Ints
     attribute_rows: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     attributes: Sequence[Attributes | None] = ()  # of the rows `attribute_rows`
+    input_rows: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    inputs: pa.DictionaryArray | None = None  # of the rows `input_rows`, as `OPS` holds them; null: none known
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Losses:
         return found
 
 
-def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, pa.Table, Losses]:
-    """The tables `events` (in order of start) and `kernels`, and what was lost.
+def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table, Losses]:
+    """The tables `events` (in order of start), `kernels` and `ops`, and what was lost.
 
     Host rows are kept that start in [0, `wall_ns`); GPU rows whose launch was kept, or, where no launch
     is known, that start in the window. A row belongs to the step in whose host time it started or was
@@ -132,7 +134,7 @@ def assemble(raw: RawEvents, wall_ns: int, steps: pa.Table) -> tuple[pa.Table, p
         },
         schema=EVENTS,
     )
-    return events, _kernels(raw, row), losses
+    return events, _kernels(raw, row), _ops(raw, row), losses
 
 
 def _names(names: pa.DictionaryArray, kept: Ints) -> pa.DictionaryArray:
@@ -260,6 +262,16 @@ def _kernels(raw: RawEvents, row: Ints) -> pa.Table:
     for name in ("grid", "block"):
         columns[name] = _triples(columns[name])
     return pa.table({"event": event[at].astype(np.int32), **columns}, schema=KERNELS)
+
+
+def _ops(raw: RawEvents, row: Ints) -> pa.Table:
+    if raw.inputs is None:
+        return OPS.empty_table()
+    event = row[raw.input_rows]
+    known = raw.inputs.is_valid().to_numpy(zero_copy_only=False)
+    at = np.flatnonzero((event >= 0) & known)
+    at = at[np.argsort(event[at], kind="stable")]
+    return pa.table({"event": event[at].astype(np.int32), "inputs": raw.inputs.take(pa.array(at))}, schema=OPS)
 
 
 def _triples(values: list[tuple[int, int, int] | None]) -> pa.Array:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from profkit.analysis.events import CODE, GPU_CODES, Attributes, Ints, RawEvents
+from profkit.capture import inputs
 from profkit.errors import ProfilerBusyError
 from profkit.record import HOST, EventKind
 
@@ -165,13 +166,13 @@ def _without_usdt_lines() -> Iterator[None]:
                     os.write(2, line)
 
 
-def columns(results: Any, start_unix_ns: int) -> RawEvents:
-    """Raw rows of a stopped profiler as columns, in ns since `start_unix_ns`."""
+def columns(results: Any, start_unix_ns: int, shapes: bool = False) -> RawEvents:
+    """Raw rows of a stopped profiler as columns, in ns since `start_unix_ns`; `shapes`: it recorded them."""
     with _no_garbage_collection():
         if hasattr(results, "trace_activities"):
-            raw = _from_activities(results.trace_activities())
+            raw = _from_activities(results.trace_activities(), shapes)
         else:
-            raw = _from_events(results.events())
+            raw = _from_events(results.events(), shapes)
     raw.start -= start_unix_ns
     return raw
 
@@ -226,7 +227,7 @@ def _dictionary(codes: npt.NDArray[np.int32], names: list[str]) -> pa.Dictionary
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(clean, pa.string()))
 
 
-def _from_activities(rows: list[Any]) -> RawEvents:
+def _from_activities(rows: list[Any], shapes: bool = False) -> RawEvents:
     """Torch ≥ 2.13: Kineto's own activities, with their type."""
     if not rows:
         return _empty()
@@ -241,7 +242,7 @@ def _from_activities(rows: list[Any]) -> RawEvents:
     gpu = np.isin(kind, GPU_CODES)
     device = np.full(len(rows), HOST, np.int16)
     device[gpu] = _ints(get.device_id, _pick(rows, gpu))
-    return _finish(
+    raw = _finish(
         rows,
         names,
         kind,
@@ -251,9 +252,13 @@ def _from_activities(rows: list[Any]) -> RawEvents:
         lane=_ints(get.resource_id, rows),
         get=get,
     )
+    if shapes:
+        raw.input_rows = np.flatnonzero(kind == CODE[EventKind.OP])
+        raw.inputs = inputs.of_metadata([get.metadata_json(rows[at]) for at in raw.input_rows.tolist()])
+    return raw
 
 
-def _from_events(rows: list[Any]) -> RawEvents:
+def _from_events(rows: list[Any], shapes: bool = False) -> RawEvents:
     """Torch 2.11 and 2.12: KinetoEvents, which do not say their type.
 
     The name tells host operators and runtime calls; the device is asked of the others alone.
@@ -295,6 +300,10 @@ def _from_events(rows: list[Any]) -> RawEvents:
         lane=lane,
         get=get,
     )
+    if shapes:
+        raw.input_rows = np.flatnonzero(kind == CODE[EventKind.OP])
+        ops = [rows[at] for at in raw.input_rows.tolist()]
+        raw.inputs = inputs.of_lists(map(get.dtypes, ops), map(get.shapes, ops), len(ops))
     loose = (kind == CODE[EventKind.RUNTIME]) & (raw.link == 0)
     lane[loose] = _ints(get.device_resource_id, _pick(rows, loose))
     return raw

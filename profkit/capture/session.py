@@ -24,7 +24,7 @@ from profkit.capture.steps import Step, StepRecorder
 from profkit.capture.telemetry import Readings, Telemetry
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.models.weights import UnknownWeightsError, decode_weights
-from profkit.record import EVENTS, EventKind, Meta, Phase, Record
+from profkit.record import EVENTS, KERNELS, OPS, EventKind, Meta, Phase, Record
 from profkit.version import __version__
 
 _active: Session | None = None
@@ -182,10 +182,10 @@ class Session:
             environment=environment(),
         )
         self._note_weights(meta)
-        events, kernels = EVENTS.empty_table(), None
+        events, kernels, ops = EVENTS.empty_table(), KERNELS.empty_table(), OPS.empty_table()
         if results is not None:
-            raw = columns(results, self._clock.start_unix_ns + begin)
-            events, kernels, losses = assemble(raw, meta.wall_ns, steps)
+            raw = columns(results, self._clock.start_unix_ns + begin, self._options.shapes)
+            events, kernels, ops, losses = assemble(raw, meta.wall_ns, steps)
             self._warnings += losses.warnings()
             if self._options.stacks and not (raw.kind == CODE[EventKind.PYTHON]).any():
                 self._missing["stacks"] = "this version of torch gives no frames of Python; 2.13 does"
@@ -194,8 +194,8 @@ class Session:
                 self._missing["profiler_share"] = "the host was too busy for an estimate; --repeat N measures it"
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing
-        tables = {"events": events, "steps": steps, "telemetry": _shift(readings.table, begin, "time")}
-        return Record(meta, **tables) if kernels is None else Record(meta, kernels=kernels, **tables)
+        telemetry = _shift(readings.table, begin, "time")
+        return Record(meta, events=events, kernels=kernels, telemetry=telemetry, steps=steps, ops=ops)
 
     @contextlib.contextmanager
     def step(self, step: Step, device: int | None) -> Iterator[None]:

@@ -51,7 +51,7 @@ def raw(*rows):
 
 
 def tables(*rows, wall_ns=WALL, steps=NO_STEPS):
-    events, kernels, losses = assemble(raw(*rows), wall_ns, steps)
+    events, kernels, _, losses = assemble(raw(*rows), wall_ns, steps)
     return events.to_pandas(), kernels.to_pandas(), losses
 
 
@@ -79,7 +79,7 @@ def test_a_launch_whose_id_equals_an_operators_does_not_link_to_it():
 
 
 def test_an_operator_whose_id_equals_a_launchs_launches_nothing():
-    assembled, _, _ = assemble(raw(op(10, 548), work(20, 548)), WALL, NO_STEPS)
+    assembled, _, _, _ = assemble(raw(op(10, 548), work(20, 548)), WALL, NO_STEPS)
     assert launch_rows(assembled, np.array([1])).tolist() == [-1]
 
 
@@ -89,7 +89,7 @@ def test_no_link_is_no_operator():
 
 def test_all_kernels_of_a_graph_replay_have_its_launch():
     rows = [launch(10, 690, name="cudaGraphLaunch"), work(20, 690), work(40, 690), work(60, 690)]
-    assembled, _, losses = assemble(raw(*rows), WALL, NO_STEPS)
+    assembled, _, _, losses = assemble(raw(*rows), WALL, NO_STEPS)
     assert launch_rows(assembled, np.array([1, 2, 3])).tolist() == [0, 0, 0]
     assert (losses.launches, losses.without_record) == (1, 0)
 
@@ -219,7 +219,7 @@ def test_two_calls_with_one_correlation_make_one_launch_of_each_kernel():
 
 
 def test_no_rows_make_empty_tables():
-    events, kernels, losses = assemble(raw(), WALL, NO_STEPS)
+    events, kernels, _, losses = assemble(raw(), WALL, NO_STEPS)
     assert (len(events), len(kernels), losses.warnings()) == (0, 0, [])
     assert events.schema.equals(EVENTS)
 

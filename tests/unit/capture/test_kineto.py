@@ -14,7 +14,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from profkit.analysis.events import KINDS, Attributes, assemble
-from profkit.capture import kineto
+from profkit.capture import inputs, kineto
 from profkit.capture.kineto import Kineto, TraceLostError
 from profkit.errors import ProfilerBusyError
 from profkit.record import HOST, STEPS
@@ -105,7 +105,7 @@ def test_a_block_without_operators_has_no_rows():
     recorder = Kineto(cuda=False)
     recorder.start()
     raw = kineto.columns(recorder.stop(), 0)
-    assert len(assemble(raw, 10**18, STEPS.empty_table())[0]) == 0
+    assert len(assemble(raw, 2**62, STEPS.empty_table())[0]) == 0
 
 
 def test_a_second_profiler_is_refused_and_the_first_goes_on():
@@ -224,7 +224,7 @@ def test_an_operator_its_launch_and_its_kernel_are_told_apart_and_linked():
     assert rows["kind"].to_dict() == {"aten::mm": "op", "cudaLaunchKernel": "runtime", "nvjet_tst": "kernel"}
     assert rows["device"].to_dict() == {"aten::mm": HOST, "cudaLaunchKernel": HOST, "nvjet_tst": 0}
     assert rows["lane"].to_dict() == {"aten::mm": 4242, "cudaLaunchKernel": 4242, "nvjet_tst": 7}
-    events, kernels, losses = assemble(raw, 1000, STEPS.empty_table())
+    events, kernels, _, losses = assemble(raw, 1000, STEPS.empty_table())
     assert events["op"].to_pylist() == [-1, 0, 0]
     assert losses.without_record == 0
     assert kernels.to_pylist() == [
@@ -287,7 +287,7 @@ def test_a_second_gpu_has_its_index():
 def test_kernels_of_one_graph_replay_share_its_correlation():
     nodes = [gpu_row(f"node {at}", 10 + at, 690, 0, f'"graph node id": {at}') for at in range(3)]
     raw, _ = columns(Row("cudaGraphLaunch", 5, _correlation=690), *nodes)
-    _, kernels, losses = assemble(raw, 1000, STEPS.empty_table())
+    _, kernels, _, losses = assemble(raw, 1000, STEPS.empty_table())
     assert kernels["graph_node"].to_pylist() == [0, 1, 2]
     assert losses.without_record == 0
 
@@ -321,6 +321,68 @@ def test_metadata_that_is_broken_costs_its_row_the_attributes_and_no_other():
 def test_names_with_broken_characters_become_readable_text():
     _, rows = columns(gpu_row("gemm \ud800 kernel", 1, 1))
     assert rows.index.tolist() == ["gemm ? kernel"]
+
+
+def with_shapes():
+    a, b = torch.ones(4, 8, dtype=torch.bfloat16), torch.ones(8, 2, dtype=torch.bfloat16)
+    torch.mm(a, b)
+    torch.cat([a, a])
+    torch.add(a, 2.5)
+
+
+EXPECTED = {
+    "aten::mm": {"[4, 8] bf16, [8, 2] bf16"},
+    "aten::cat": {"list of [4, 8], [4, 8]"},
+    "aten::add": {"[4, 8] bf16, [] f64"},
+}
+
+
+def inputs_of(raw):
+    """What each name of operator was given."""
+    events, _, ops, _ = assemble(raw, 2**62, STEPS.empty_table())
+    names, found = events["name"].to_pylist(), {}
+    for row in ops.to_pylist():
+        found.setdefault(names[row["event"]], set()).add(row["inputs"])
+    return found
+
+
+def test_operators_tell_their_inputs():
+    recorder = Kineto(cuda=False, shapes=True)
+    recorder.start()
+    with_shapes()
+    found = inputs_of(kineto.columns(recorder.stop(), 0, shapes=True))
+    assert {name: found[name] for name in EXPECTED} == EXPECTED
+    assert "aten::empty" not in found  # given numbers alone
+
+
+@needs_both_forms
+def test_both_forms_of_rows_tell_the_same_inputs():
+    results = profiled(with_shapes, record_shapes=True)
+    found = [
+        inputs_of(raw)
+        for raw in (
+            kineto._from_activities(results.trace_activities(), shapes=True),
+            kineto._from_events(results.events(), shapes=True),
+        )
+    ]
+    assert found[1].pop("aten::cat") == {"list"}  # the older form does not know what is in it
+    assert found[0].pop("aten::cat") == EXPECTED["aten::cat"]
+    assert found[0] == found[1]
+
+
+def test_without_shapes_nothing_is_asked_for_them():
+    raw, _ = columns(Row("aten::mm", 10))  # has no accessor for shapes
+    assert raw.inputs is None
+    assert len(assemble(raw, 1000, STEPS.empty_table())[2]) == 0
+
+
+def test_inputs_that_are_broken_cost_their_row_alone():
+    texts = [
+        '"Input Dims": [[2]], "Input type": ["a "quoted" one"]',
+        None,
+        '"Input Dims": [[2]], "Input type": ["int"]',
+    ]
+    assert inputs.of_metadata(texts).to_pylist() == [None, None, "[2] i32"]
 
 
 def test_no_rows_are_no_columns():

@@ -1,0 +1,47 @@
+"""What was an operator given: the shapes and types of its tensors in a line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+_SHORT: Final = {
+    "c10::BFloat16": "bf16",
+    "c10::Half": "f16",
+    "float": "f32",
+    "double": "f64",
+    "long int": "i64",
+    "long": "i64",
+    "int": "i32",
+    "short": "i16",
+    "short int": "i16",
+    "signed char": "i8",
+    "unsigned char": "u8",
+    "bool": "bool",
+    "c10::Float8_e4m3fn": "f8e4m3",
+    "c10::Float8_e5m2": "f8e5m2",
+    "c10::complex<float>": "c64",
+    "c10::complex<double>": "c128",
+}
+_NO_TENSOR: Final = frozenset({"", "Scalar", "ScalarList"})
+_LIST: Final = "TensorList"
+_MOST: Final = 6
+"""Tensors of a list that are named one by one."""
+
+
+def inputs_text(types: Sequence[str], dims: Sequence[Any]) -> str:
+    """``[1, 512, 4096] bf16, [4096, 4096] bf16``: the tensors of one operator in the order of its arguments.
+
+    Args:
+        types: Kineto's "Input type" of each argument.
+        dims: its "Input Dims": sizes of a tensor, of each tensor of a list, empty of all else.
+    """
+    return ", ".join(_tensor(kind, sizes) for kind, sizes in zip(types, dims, strict=False) if kind not in _NO_TENSOR)
+
+
+def _tensor(kind: str, sizes: Sequence[Any]) -> str:
+    if kind != _LIST:
+        return f"{list(sizes)} {_SHORT.get(kind) or kind.removeprefix('c10::')}"
+    named = [str(list(one)) for one in sizes[:_MOST] if isinstance(one, Sequence)]
+    more = [f"{len(sizes) - _MOST} more"] if len(sizes) > _MOST else []
+    return f"list of {', '.join(named + more)}" if named else "list"
