@@ -75,6 +75,19 @@ METRICS: Final[dict[Metric, Colour]] = {
 }
 """Metrics of one unit share an axis and can be told apart; others have an axis each."""
 
+SERIES: Final[tuple[Colour, ...]] = tuple(
+    WORK[kind]
+    for kind in (
+        WorkKind.MATMUL,
+        WorkKind.ATTENTION,
+        WorkKind.NORM,
+        WorkKind.COPY,
+        WorkKind.ELEMENTWISE,
+        WorkKind.COMMUNICATION,
+    )
+)
+"""Curves of one plot that differ in an axis of a sweep, in this order."""
+
 IDLE_LABELS: Final[dict[Cause, str]] = {
     Cause.LAUNCH: "waits for a launch",
     Cause.SYNC: "host waits for it",
@@ -93,8 +106,8 @@ def work(kind: str) -> Colour:
 def as_json() -> dict[str, dict[str, dict[str, str]]]:
     """The palette as plain data: group → name → {"light", "dark"}.
 
-    Groups are "work", "idle", "phase", "side" (host, gpu), "metric" and "page" (background, text, faint,
-    grid, error).
+    Groups are "work", "idle", "phase", "side" (host, gpu), "metric", "series" (0, 1, ...) and "page" (background,
+    text, faint, grid, error).
     """
     groups: dict[str, dict[str, Colour]] = {
         "work": {str(name): colour for name, colour in WORK.items()},
@@ -102,6 +115,7 @@ def as_json() -> dict[str, dict[str, dict[str, str]]]:
         "phase": {str(name): colour for name, colour in PHASES.items()},
         "side": {"host": HOST, "gpu": GPU},
         "metric": {str(name): colour for name, colour in METRICS.items()},
+        "series": {str(at): colour for at, colour in enumerate(SERIES)},
         "page": {"background": BACKGROUND, "text": TEXT, "faint": FAINT, "grid": GRID, "error": ERROR},
     }
     return {group: {name: colour._asdict() for name, colour in colours.items()} for group, colours in groups.items()}

@@ -105,11 +105,15 @@ def rendered(figure: Figure, kind: str, dpi: float | None = None) -> bytes:
 
 def canvas(title: str, record: Record) -> ReportFigure:
     """An empty figure with its title and the caption of the record; to be called inside `style()`."""
+    return sheet(title, caption(summarize(record), record.meta))
+
+
+def sheet(title: str, small_print: str) -> ReportFigure:
+    """An empty figure with its title and its caption; to be called inside `style()`."""
     figure = ReportFigure(figsize=SLIDE, facecolor=palette.BACKGROUND.light)
     lines = textwrap.wrap(drawable(title), _TITLE_COLUMNS)[:2]
     figure.text(LEFT, 0.965, "\n".join(lines), fontsize=TITLE_SIZE, fontweight="bold", va="top")
-    small_print = cut(drawable(caption(summarize(record), record.meta)), _CAPTION_COLUMNS)
-    figure.text(LEFT, 0.02, small_print, fontsize=7.5, color=SOFT, va="bottom")
+    figure.text(LEFT, 0.02, cut(drawable(small_print), _CAPTION_COLUMNS), fontsize=7.5, color=SOFT, va="bottom")
     return figure
 
 

@@ -1,0 +1,33 @@
+"""How much of what the GPU allows does each point of a sweep reach, in prefill and in decode?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profkit.analysis.sweep import SweepPhase
+from profkit.analysis.sweep_curves import SweepCurves
+from profkit.views.figures.base import ReportFigure, style
+from profkit.views.figures.roofline import draw_roofline
+from profkit.views.figures.sweep.base import floor_note, page
+from profkit.views.format import share
+
+
+def lacks(sweeps: Sequence[SweepCurves]) -> str | None:
+    """What the sweeps are short of."""
+    roof = sweeps[0].roofline
+    if roof is None:
+        return f"no roof: {sweeps[0].floors.reason}"
+    return None if roof.points else "no point with known work was measured"
+
+
+def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
+    """The points of the first sweep under its GPU's roof; of a second one too, if the GPU is the same."""
+    roof = sweeps[0].roofline
+    assert roof is not None
+    decode = [point for point in roof.points if point.group == SweepPhase.DECODE] or list(roof.points)
+    best = max(decode, key=roof.share)
+    with style():
+        title = f"{best.group.capitalize()} reaches {share(roof.share(best))} of the roof at best, at {best.label}"
+        figure, low = page(title, sweeps[:1], floor_note(sweeps[:1]).replace("floor:", "roof:"))
+        draw_roofline(figure.add_axes((0.07, low, 0.78, 0.86 - low)), roof)
+    return figure
