@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from profkit.analysis.floor import at
 from profkit.analysis.roofline import Roofline, RooflinePoint
+from profkit.hardware.ceilings import Ceiling
 from profkit.views import palette
 from profkit.views.figures.base import INK, SOFT, drawable
 from profkit.views.format import count, number
@@ -63,7 +64,7 @@ def _sorted(roof: Roofline) -> list[RooflinePoint]:
 
 def _name_ceilings(axes: Axes, roof: Roofline, low: float, high: float) -> None:
     axes.annotate(
-        drawable(at(roof.rate)),
+        drawable(at(roof.rate).split(" (")[0] + _kind(roof.rate)),
         (high, roof.rate.value),
         (-4, 5),
         textcoords="offset points",
@@ -73,7 +74,7 @@ def _name_ceilings(axes: Axes, roof: Roofline, low: float, high: float) -> None:
     )
     slope_at = low * 1.15
     axes.annotate(
-        drawable(at(roof.bandwidth)),
+        drawable(at(roof.bandwidth).split(" (")[0] + _kind(roof.bandwidth)),
         (slope_at, roof.roof(slope_at)),
         (0, 8),
         textcoords="offset points",
@@ -82,6 +83,10 @@ def _name_ceilings(axes: Axes, roof: Roofline, low: float, high: float) -> None:
         fontsize=8.5,
         color=SOFT,
     )
+
+
+def _kind(ceiling: Ceiling) -> str:
+    return " measured" if ceiling.measured else " by datasheet"
 
 
 def _slope(axes: Axes) -> float:

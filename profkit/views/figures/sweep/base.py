@@ -8,13 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from profkit.analysis.floor import at
 from profkit.analysis.sweep import Status
 from profkit.analysis.sweep_curves import CurvePoint, PhaseTimes, Series, SweepCurves
 from profkit.views import palette
+from profkit.views import sweep_words as words
 from profkit.views.caption import software
 from profkit.views.figures.base import LEFT, SOFT, ReportFigure, drawable, label_ends, sheet
 from profkit.views.format import clean, count, cut, date, number
@@ -27,10 +26,16 @@ DOTS: Final = (0, (1, 1.6))
 """An SLO."""
 _BAND: Final = 0.16
 _NOTES: Final = 4
+_NAMED: Final = 3
 _NOTE_COLUMNS: Final = 165
+_SUBTITLE_COLUMNS: Final = 135
 _NOTE_SIZE: Final = 7.5
 _LINE: Final = 0.026
 """Of the figure's height."""
+PLATE: Final[dict[str, Any]] = {"facecolor": palette.BACKGROUND.light, "alpha": 0.75, "linewidth": 0, "pad": 0.6}
+"""Under names that lie on curves."""
+_FLOORS: Final = 3
+"""Up to so many floors are each named; more are named together."""
 _TICKS: Final = 12
 _LOG_FROM: Final = 12.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
@@ -57,12 +62,12 @@ def strands(sweeps: Sequence[SweepCurves]) -> list[Strand]:
             parts = [name] if len(sweeps) > 1 else []
             parts += [series.label] if series.label else []
             colour = palette.SERIES[len(found) % MAX_STRANDS].light
-            found.append(Strand(cut(", ".join(parts) or name, 26), colour, series, sweep))
+            found.append(Strand(cut(", ".join(parts) or name, 22), colour, series, sweep))
     return found[:MAX_STRANDS]
 
 
-def page(title: str, sweeps: Sequence[SweepCurves], *notes: str) -> tuple[ReportFigure, float]:
-    """An empty figure with title and caption, and above the caption `notes` and what failed.
+def page(title: str, subtitle: str, sweeps: Sequence[SweepCurves], *notes: str) -> tuple[ReportFigure, float]:
+    """An empty figure with its titles and caption, and above the caption `notes` and what failed.
 
     Returns:
         The figure, and where in its height axes may begin.
@@ -71,6 +76,7 @@ def page(title: str, sweeps: Sequence[SweepCurves], *notes: str) -> tuple[Report
     if len(lines) > _NOTES:
         lines = [*lines[: _NOTES - 1], f"and {len(lines) - _NOTES + 1} more notes: the table has them"]
     figure = sheet(title, _caption(sweeps))
+    figure.text(LEFT, 0.905, cut(drawable(subtitle), _SUBTITLE_COLUMNS), fontsize=9.5, color=SOFT, va="top")
     for row, line in enumerate(reversed(lines)):
         text = cut(drawable(line), _NOTE_COLUMNS)
         figure.text(LEFT, 0.052 + row * _LINE, text, fontsize=_NOTE_SIZE, color=SOFT, va="bottom")
@@ -79,13 +85,7 @@ def page(title: str, sweeps: Sequence[SweepCurves], *notes: str) -> tuple[Report
 
 def floor_note(sweeps: Sequence[SweepCurves]) -> str:
     """Which ceilings the floors stand on, or why there are none."""
-    said = []
-    for sweep in sweeps:
-        floors = sweep.floors
-        if floors.bandwidth is not None and floors.rate is not None and floors.floors:
-            said.append(f"floor: bytes at {at(floors.bandwidth)}, FLOPs at {at(floors.rate)}")
-        else:
-            said.append(f"no floor: {floors.reason}")
+    said = ("dashed: " * bool(sweep.floors.floors) + words.floor(sweep) for sweep in sweeps)
     return "  |  ".join(dict.fromkeys(said))
 
 
@@ -156,10 +156,17 @@ def draw_floor(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str) 
     axes.plot(x, y, color=colour, linewidth=1.1, linestyle=DASHES)
 
 
+def floor_names(ends: Sequence[tuple[float, str]], name: str = "floor") -> list[tuple[float, str, str]]:
+    """What `label_curves` takes for floors that end at these values in these colours."""
+    if len(ends) <= _FLOORS:
+        return [(value, name, colour) for value, colour in ends]
+    return [(max(value for value, _ in ends), f"{name} (dashed)", SOFT)]
+
+
 def draw_knee(axes: Axes, x: float, y: float, colour: str) -> None:
     """A diamond around the last batch that was worth its size."""
     axes.plot([x], [y], "D", markersize=10, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=1.3)
-    axes.annotate("knee", (x, y), (0, -15), textcoords="offset points", ha="center", color=colour, fontsize=8)
+    axes.annotate("knee", (x, y), (-4, 9), textcoords="offset points", ha="right", color=colour, fontsize=8)
 
 
 def draw_slo(axes: Axes, value: float, text: str, horizontal: bool = True) -> None:
@@ -176,6 +183,7 @@ def draw_slo(axes: Axes, value: float, text: str, horizontal: bool = True) -> No
             color=colour,
             fontsize=8,
             va="bottom",
+            bbox=PLATE,
         )
     else:
         axes.axvline(value, color=colour, linewidth=1.3, linestyle=DOTS)
@@ -188,6 +196,7 @@ def draw_slo(axes: Axes, value: float, text: str, horizontal: bool = True) -> No
             color=colour,
             fontsize=8,
             va="bottom",
+            bbox=PLATE,
         )
 
 
@@ -235,13 +244,13 @@ def tinted(colour: str) -> Any:
 
 
 def _caption(sweeps: Sequence[SweepCurves]) -> str:
-    parts = []
+    """Hardware, software, dates and ids; what two sweeps have in common is said once."""
+    parts: list[str] = []
     for sweep in sweeps:
         meta: Any = sweep.meta
         hardware = meta.gpu_name or meta.environment.get("cpu") or "no GPU"
-        what = (str(hardware), software(meta), date(meta.created), f"sweep {meta.id}")
-        parts.append(" · ".join(clean(part) for part in what if part))
-    return "  |  ".join(dict.fromkeys(parts))
+        parts += [str(hardware), software(meta), date(meta.created), f"sweep {meta.id}"]
+    return " · ".join(dict.fromkeys(clean(part) for part in parts if part))
 
 
 def _left_out(sweeps: Sequence[SweepCurves]) -> list[str]:
@@ -250,18 +259,21 @@ def _left_out(sweeps: Sequence[SweepCurves]) -> list[str]:
 
 
 def _failures(sweeps: Sequence[SweepCurves]) -> list[str]:
-    lines = []
+    """The points that brought no times, by what they said."""
+    found: dict[str, list[str]] = {}
     for sweep in sweeps:
         for point in sweep.all_points():
             if point.status in (Status.OUT_OF_MEMORY, Status.ERROR):
-                message = f": {clean(point.message)}" if point.message else ""
-                lines.append(f"× {clean(point.label)}: {point.status}{message}")
-    return lines
+                said = f"{point.status}: {clean(point.message)}" if point.message else point.status
+                found.setdefault(said, []).append(clean(point.label))
+    return [f"× {said} ({_some(labels)})" for said, labels in found.items()]
+
+
+def _some(labels: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(labels))
+    return "; ".join(unique[:_NAMED]) + (f" and {len(unique) - _NAMED} more" if len(unique) > _NAMED else "")
 
 
 def _doubts(sweeps: Sequence[SweepCurves]) -> list[str]:
-    names = [clean(point.label) for sweep in sweeps for point in sweep.all_points() if point.doubtful and point.phases]
-    if not names:
-        return []
-    said = "; ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return [f"○ throttled or drifting: {said}"]
+    labels = [clean(point.label) for sweep in sweeps for point in sweep.all_points() if point.doubtful and point.phases]
+    return [f"○ throttled, or times drifted ({_some(labels)})"] if labels else []

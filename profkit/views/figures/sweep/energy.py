@@ -46,10 +46,10 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
         if any(panel[1](point, None) for point in points)
     ]
     with style():
-        figure, low = page(_title(sweeps), sweeps, _note(sweeps))
-        width = 0.31 if len(panels) > 1 else 0.74
+        figure, low = page(_title(sweeps), _subtitle(sweeps[0]), sweeps)
+        width = 0.285 if len(panels) > 1 else 0.74
         for at, (label, value) in enumerate(panels):
-            axes = figure.add_axes((0.07 + 0.495 * at, low, width, 0.84 - low))
+            axes = figure.add_axes((0.065 + 0.495 * at, low, width, 0.825 - low))
             axes.set_title(label, loc="left", fontsize=10, color=SOFT)
             _panel(axes, drawn, value)
     return figure
@@ -67,14 +67,14 @@ def _title(sweeps: Sequence[SweepCurves]) -> str:
     return f"Least cost: ${number(best.cost_per_mtok)} per million output tokens at {best.label}"
 
 
-def _note(sweeps: Sequence[SweepCurves]) -> str:
-    meta = sweeps[0].meta
-    said = ["whole runs, prefill included; idle power is in it"]
+def _subtitle(sweep: SweepCurves) -> str:
+    meta = sweep.meta
+    said = ["Whole runs, prefill and idle power included"]
     if meta.idle_power_w is not None:
-        said.append(f"idle: {power(meta.idle_power_w)}")
+        said.append(f"idle, the GPU draws {power(meta.idle_power_w)}")
     if meta.price_per_gpu_hour is not None:
         gpus = f" × {meta.gpus} GPUs" if meta.gpus > 1 else ""
-        said.append(f"price: ${meta.price_per_gpu_hour:.2f} per GPU hour{gpus}")
+        said.append(f"price ${meta.price_per_gpu_hour:.2f} per GPU hour{gpus}")
     return " · ".join(said)
 
 

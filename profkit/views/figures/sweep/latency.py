@@ -9,14 +9,17 @@ from matplotlib.axes import Axes
 
 from profkit.analysis.sweep import SLOS, SweepPhase
 from profkit.analysis.sweep_curves import PhaseTimes, SweepCurves
+from profkit.views import sweep_words as words
 from profkit.views.figures.base import SOFT, ReportFigure, style, time_unit
 from profkit.views.figures.sweep.base import (
+    PLATE,
     Strand,
     draw_curve,
     draw_failed,
     draw_floor,
     draw_knee,
     draw_slo,
+    floor_names,
     floor_note,
     label_curves,
     page,
@@ -32,7 +35,7 @@ _PANELS: Final = {
     SweepPhase.PREFILL: "prefill: time to first token",
     SweepPhase.TOTAL: "one run of the cell",
 }
-_TOP: Final = 0.84
+_TOP: Final = 0.825
 
 
 def lacks(sweeps: Sequence[SweepCurves]) -> str | None:
@@ -46,28 +49,44 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
     found = [phase for sweep in sweeps for phase in sweep.phases()]
     phases = [p for p in (SweepPhase.DECODE, SweepPhase.PREFILL) if p in found] or [SweepPhase.TOTAL]
     with style():
-        note = f"lines: medians, bands: p10 to p90 · {floor_note(sweeps)}"
-        figure, low = page(_title(sweeps), sweeps, note)
-        width = 0.31 if len(phases) > 1 else 0.74
+        note = f"lines: medians; bands: p10 to p90; {floor_note(sweeps)}"
+        figure, low = page(_title(sweeps[0]), _subtitle(sweeps), sweeps, note)
+        width = 0.285 if len(phases) > 1 else 0.74
         for at, phase in enumerate(phases):
-            axes = figure.add_axes((0.07 + 0.495 * at, low, width, _TOP - low))
+            axes = figure.add_axes((0.065 + 0.495 * at, low, width, _TOP - low))
             axes.set_title(_PANELS[phase], loc="left", fontsize=10, color=SOFT)
             _panel(axes, drawn, phase)
     return figure
 
 
-def _title(sweeps: Sequence[SweepCurves]) -> str:
-    sweep = sweeps[0]
-    phase = sweep.throughput
-    what = "A decode step" if phase == SweepPhase.DECODE else "One run"
-    known = [pair for series in sweep.series for pair in series.measured(phase)]
+def _title(sweep: SweepCurves) -> str:
+    what = "A decode step" if sweep.throughput == SweepPhase.DECODE else "A run"
+    known = [pair for series in sweep.series for pair in series.measured(sweep.throughput)]
     if not known:
         return "How long each point took"
-    (first, fast), (last, slow) = min(known, key=lambda p: p[1].median_ns), max(known, key=lambda p: p[1].median_ns)
-    title = f"{what} takes {duration(fast.median_ns)} at {first.label}"
-    if last is not first:
-        title += f", {duration(slow.median_ns)} at {last.label}"
-    return title
+    fastest = min(known, key=lambda pair: pair[1].median_ns)
+    slowest = max(known, key=lambda pair: pair[1].median_ns)
+    said = f"{what} takes {duration(fastest[1].median_ns)} ({fastest[0].label})"
+    return said if fastest is slowest else f"{said} to {duration(slowest[1].median_ns)} ({slowest[0].label})"
+
+
+def _subtitle(sweeps: Sequence[SweepCurves]) -> str:
+    sweep = sweeps[0]
+    if sweep.verdicts and len(sweeps) == 1:
+        said = [
+            f"{label}: {words.verdict(answer)}" if label else words.verdict(answer) for label, answer in sweep.verdicts
+        ]
+        return said[0] if len(said) == 1 else _largest(sweep)
+    return words.regime_of_all(sweep, sweep.throughput) if len(sweeps) == 1 else ""
+
+
+def _largest(sweep: SweepCurves) -> str:
+    """What meets the SLOs in each series, in one line."""
+    found = [
+        f"{answer.largest:g} ({label})" if answer.largest is not None else f"none ({label})"
+        for label, answer in sweep.verdicts
+    ]
+    return f"Largest {sweep.axis} within {words.limits(sweep)}: {', '.join(found)}"
 
 
 def _panel(axes: Axes, drawn: Sequence[Strand], phase: str) -> None:
@@ -82,7 +101,7 @@ def _panel(axes: Axes, drawn: Sequence[Strand], phase: str) -> None:
     set_x(axes, drawn)
     every = [*seen, *near.values()]
     set_y(axes, min(every, default=0) / factor, max(every, default=1) / factor, f"time ({unit})")
-    ends = []
+    ends, floor_ends = [], []
     for strand in drawn:
         points = strand.series.measured(phase)
         if not points:
@@ -94,7 +113,7 @@ def _panel(axes: Axes, drawn: Sequence[Strand], phase: str) -> None:
         floors = [(p.x, t.floor_ns / factor) for p, t in points if t.floor_ns is not None]
         if floors:
             draw_floor(axes, *zip(*floors, strict=True), colour=tinted(strand.colour))
-            ends.append((floors[-1][1], "floor", strand.colour))
+            floor_ends.append((floors[-1][1], strand.colour))
         draw_curve(axes, points, lambda _, t: t.median_ns / factor, strand.colour, band)
         ends.append((points[-1][1].median_ns / factor, strand.label, strand.colour))
         knee = strand.sweep.knees[strand.series.label]
@@ -106,6 +125,8 @@ def _panel(axes: Axes, drawn: Sequence[Strand], phase: str) -> None:
         if name in near:
             draw_slo(axes, limit / factor, text)
         else:
-            axes.text(0.02, 0.97, f"{text}: far above", transform=axes.transAxes, va="top", fontsize=8, color=SOFT)
+            axes.text(
+                0.02, 0.97, f"{text}: far above", transform=axes.transAxes, va="top", fontsize=8, color=SOFT, bbox=PLATE
+            )
     draw_failed(axes, drawn)
-    label_curves(axes, ends)
+    label_curves(axes, [*ends, *floor_names(floor_ends)])

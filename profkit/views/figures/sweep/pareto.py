@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -12,6 +13,9 @@ from profkit.analysis.sweep_curves import SweepCurves, pareto
 from profkit.views.figures.base import INK, ReportFigure, style, time_unit
 from profkit.views.figures.sweep.base import Strand, draw_slo, label_curves, page, plain, set_y, strands
 from profkit.views.format import duration, plural
+
+_APART_PX: Final = 13.0
+"""Of a figure of 100 pixels an inch: a name's height."""
 
 
 def lacks(sweeps: Sequence[SweepCurves]) -> str | None:
@@ -29,9 +33,9 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
     front = [every[i] for i in pareto([(time, rate) for time, rate, *_ in every])]
     with style():
         title = f"{plural(len(front), 'point')} of {len(every)} that no other beats in latency and throughput"
-        note = f"the line joins them; numbers are {sweeps[0].axis}"
-        figure, low = page(title, sweeps, note)
-        axes = figure.add_axes((0.07, low, 0.74, 0.86 - low))
+        subtitle = f"The broad line joins them; the numbers at the points are {sweeps[0].axis}"
+        figure, low = page(title, subtitle, sweeps)
+        axes = figure.add_axes((0.085, low, 0.735, 0.855 - low))
         _panel(axes, drawn, front, phase)
     return figure
 
@@ -60,26 +64,36 @@ def _panel(
     what = "time per output token" if phase == SweepPhase.DECODE else "time of a run"
     axes.set_xlabel(f"{what} ({unit}), median")
     axes.plot([p[0] / factor for p in front], [p[1] for p in front], color=INK, linewidth=5, alpha=0.14)
-    ends = []
+    ends, named = [], []
     for strand in drawn:
         points = _points(strand)
         if not points:
             continue
-        times, rates, names = zip(*points, strict=True)
+        times, rates, _ = zip(*points, strict=True)
         axes.plot([t / factor for t in times], rates, "o-", color=strand.colour, linewidth=1, markersize=5)
-        for time, rate, x in points:
-            axes.annotate(
-                plain(x),
-                (time / factor, rate),
-                (-5, 4),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-                color=strand.colour,
-            )
+        named += [(time / factor, rate, x, strand.colour) for time, rate, x in points]
         ends.append((rates[-1], strand.label, strand.colour))
     for strand in drawn[:1]:
         for name, limit in strand.sweep.meta.slo_ns.items():
             if SLOS.get(name) == phase and limit / factor <= axes.get_xlim()[1]:
                 draw_slo(axes, limit / factor, f"SLO {name} {duration(limit)}", horizontal=False)
+    _name(axes, named)
     label_curves(axes, ends)
+
+
+def _name(axes: Axes, points: Sequence[tuple[float, float, float, str]]) -> None:
+    """Each point's x beside it, but where another's name is already."""
+    taken: list[tuple[float, float]] = []
+    for time, rate, x, colour in points:
+        px, py = axes.transData.transform((time, rate))
+        if all(abs(px - other_x) > _APART_PX or abs(py - other_y) > _APART_PX for other_x, other_y in taken):
+            taken.append((px, py))
+            axes.annotate(
+                plain(x),
+                (time, rate),
+                (-5, 4),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7.5,
+                color=colour,
+            )

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from profkit.analysis.sweep import SweepPhase
 from profkit.analysis.sweep_curves import SweepCurves
+from profkit.views import sweep_words as words
 from profkit.views.figures.base import ReportFigure, style
 from profkit.views.figures.roofline import draw_roofline
-from profkit.views.figures.sweep.base import floor_note, page
+from profkit.views.figures.sweep.base import page
 from profkit.views.format import share
 
 
@@ -28,6 +29,7 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
     best = max(decode, key=roof.share)
     with style():
         title = f"{best.group.capitalize()} reaches {share(roof.share(best))} of the roof at best, at {best.label}"
-        figure, low = page(title, sweeps[:1], floor_note(sweeps[:1]).replace("floor:", "roof:"))
-        draw_roofline(figure.add_axes((0.07, low, 0.78, 0.86 - low)), roof)
+        subtitle = f"Work counted from the model's shape; roof at {words.ceilings(sweeps[0].floors)}"
+        figure, low = page(title, subtitle, sweeps[:1])
+        draw_roofline(figure.add_axes((0.07, low, 0.8, 0.855 - low)), roof)
     return figure

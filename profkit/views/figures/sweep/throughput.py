@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from profkit.analysis.sweep import SweepPhase
 from profkit.analysis.sweep_curves import CurvePoint, PhaseTimes, SweepCurves
+from profkit.views import sweep_words as words
 from profkit.views.figures.base import ReportFigure, style
 from profkit.views.figures.sweep.base import (
     Strand,
@@ -15,6 +16,7 @@ from profkit.views.figures.sweep.base import (
     draw_failed,
     draw_floor,
     draw_knee,
+    floor_names,
     floor_note,
     label_curves,
     page,
@@ -38,8 +40,10 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
     """Tokens per second of decode (of whole runs where no decode step was seen), and what the floor would give."""
     drawn = strands(sweeps)
     with style():
-        figure, low = page(_title(sweeps), sweeps, f"bands: p10 to p90 of the time · {floor_note(sweeps)}")
-        axes = figure.add_axes((0.07, low, 0.74, 0.86 - low))
+        note = f"bands: p10 to p90 of the time; {floor_note(sweeps).replace('dashed: ', 'dashed: as if each step took its ')}"
+        subtitle = words.regime_of_all(sweeps[0], sweeps[0].throughput) if len(sweeps) == 1 else ""
+        figure, low = page(_title(sweeps), subtitle, sweeps, note)
+        axes = figure.add_axes((0.085, low, 0.735, 0.855 - low))
         _curves(axes, drawn)
     return figure
 
@@ -63,12 +67,12 @@ def _curves(axes: Axes, drawn: Sequence[Strand]) -> None:
     set_x(axes, drawn)
     phase = "decode" if drawn[0].sweep.throughput == SweepPhase.DECODE else "whole run"
     set_y(axes, min(seen), max(seen), f"output tokens/s ({phase})")
-    ends = []
+    ends, floor_ends = [], []
     for strand, points in lines:
         floors = [(p.x, value) for p, t in points if (value := _floor(t)) is not None]
         if floors:
             draw_floor(axes, *zip(*floors, strict=True), colour=tinted(strand.colour))
-            ends.append((floors[-1][1], "at the floor", strand.colour))
+            floor_ends.append((floors[-1][1], strand.colour))
         known = [(p, t) for p, t in points if t.tokens_per_s]
         if not known:
             continue
@@ -80,7 +84,7 @@ def _curves(axes: Axes, drawn: Sequence[Strand]) -> None:
                 axes, knee.batch, next(t.tokens_per_s or 0.0 for p, t in known if p.x == knee.batch), strand.colour
             )
     draw_failed(axes, drawn)
-    label_curves(axes, ends)
+    label_curves(axes, [*ends, *floor_names(floor_ends, "at the floor")])
 
 
 def _rate(_: CurvePoint, times: PhaseTimes) -> float | None:
