@@ -10,6 +10,7 @@ import pandas as pd
 from profkit.analysis.bootstrap import median_interval
 from profkit.analysis.steps import SAMPLES_FOR
 from profkit.analysis.sweep import TABLE, Status, SweepData, SweepPhase
+from profkit.analysis.sweep_floor import sweep_floors, sweep_regimes
 
 _PRECISION: Final = 0.02
 _PHASES: Final = [str(phase) for phase in SweepPhase]
@@ -18,9 +19,10 @@ _PHASES: Final = [str(phase) for phase in SweepPhase]
 def table(data: SweepData) -> pd.DataFrame:
     """The axes and the columns of `sweep.TABLE`; a point that was not measured has one row, phase "total".
 
-    Units: times ns; `tokens_per_s` prompt tokens read (prefill), new tokens (decode, total), over the batch; `energy_j`
-    of one run and `joules_per_token` of its new tokens in the rows "total" only, for the counter cannot be divided
-    between phases; `cost_per_mtok` dollars per million of the tokens that `tokens_per_s` counts.
+    Units: times ns, `floor_ns` that of one prefill or decode step; `tokens_per_s` prompt tokens read (prefill), new
+    tokens (decode, total), over the batch; `energy_j` of one run and `joules_per_token` of its new tokens in the rows
+    "total" only, for the counter cannot be divided between phases; `cost_per_mtok` dollars per million of the tokens
+    that `tokens_per_s` counts.
     """
     frame = curves(data)
     return frame[[*data.meta.axes, *TABLE]]
@@ -33,6 +35,17 @@ def curves(data: SweepData) -> pd.DataFrame:
     max_ns; repetitions; step_batch, query_tokens, context_tokens (medians, per step); joules_per_request;
     carbon_g_per_mtok.
     """
+    frame = measured(data)
+    floors = sweep_floors(data)
+    regimes = sweep_regimes(floors, frame)
+    keys = list(zip(frame["point"], frame["phase"], strict=True))
+    frame["floor_ns"] = [floors.floors[key].ns if key in floors.floors else None for key in keys]
+    frame["regime"] = [regimes.of(*key) for key in keys]
+    return frame
+
+
+def measured(data: SweepData) -> pd.DataFrame:
+    """`curves` but for floors and regimes, which are reckoned from it."""
     points = data.points_frame().set_index("point", drop=False)
     samples = data.samples_frame()
     spreads = {

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from profkit.analysis.curves import curves
-from profkit.analysis.sweep import SLOS, Status, SweepData
+from profkit.analysis.sweep import SLOS, Status, SweepData, x_axis
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def verdicts(data: SweepData) -> list[Verdict]:
     A point meets an objective if its median does. A point that was not measured, or not in the phase of an
     objective, is not said to meet it.
     """
-    axis = _axis(data)
+    axis = x_axis(data.meta)
     limits = data.meta.slo_ns
     if axis is None or not limits:
         return []
@@ -53,15 +53,6 @@ def verdicts(data: SweepData) -> list[Verdict]:
     others = [name for name in data.meta.axes if name != axis]
     groups = frame.groupby(others, sort=False, dropna=False) if others else [((), frame)]
     return [_verdict(axis, dict(zip(others, _tuple(key), strict=True)), group, limits) for key, group in groups]
-
-
-def _axis(data: SweepData) -> str | None:
-    numbers = [
-        name
-        for name, values in data.meta.axes.items()
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    ]
-    return "batch" if "batch" in numbers else next(iter(numbers), None)
 
 
 def _tuple(key: Any) -> tuple[Any, ...]:

@@ -155,3 +155,14 @@ class SweepData:
 
 def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
+
+
+def x_axis(meta: SweepMeta) -> str | None:
+    """The axis along which curves run: "batch", else the first that holds numbers; None where none does."""
+    numeric = [name for name, values in meta.axes.items() if values and all(map(is_number, values))]
+    return "batch" if "batch" in numeric else next(iter(numeric), None)
+
+
+def is_number(value: Any) -> bool:
+    """Whether an axis' value can be placed on a scale."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

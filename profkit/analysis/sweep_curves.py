@@ -1,6 +1,6 @@
 """What does a sweep show: its curves along batch, with floors, regimes, knees, SLOs and costs?
 
-Figures, summary and widget of a sweep are drawn from one `SweepCurves`. The numbers are those of `curves.curves`, of
+Figures, summary and widget of a sweep are drawn from one `SweepCurves`. The numbers are those of `curves.measured`, of
 `slo.verdicts` and of the fits in `sweep_floor`.
 """
 
@@ -10,15 +10,15 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
-from profkit.analysis.curves import curves
+from profkit.analysis.curves import measured
 from profkit.analysis.regime import Knee, RegimeFit, knee
 from profkit.analysis.roofline import Roofline
 from profkit.analysis.slo import Verdict, verdicts
-from profkit.analysis.sweep import Status, SweepData, SweepMeta, SweepPhase
+from profkit.analysis.sweep import Status, SweepData, SweepMeta, SweepPhase, is_number, x_axis
 from profkit.analysis.sweep_floor import SweepFloors, SweepRegimes, sweep_floors, sweep_regimes, sweep_roofline
 
 
@@ -93,25 +93,25 @@ def sweep_curves(data: SweepData) -> SweepCurves:
     meta = data.meta
     axis = x_axis(meta)
     others = [name for name in meta.axes if name != axis]
-    table = curves(data)
+    table = measured(data)
     points = data.points_frame().set_index("point", drop=False)
     labels = {number: _label(meta, meta.axes, points.loc[number]) for number in points.index}
-    table["batch"] = [_x(points.loc[number], axis) for number in table["point"]]
     table["label"] = [labels[number] for number in table["point"]]
     floors = sweep_floors(data)
     regimes = sweep_regimes(floors, table)
     phases: dict[int, dict[str, PhaseTimes]] = {int(number): {} for number in points.index}
     costs: dict[int, dict[str, Any]] = {}
-    for row in table.to_dict("records"):
+    for row in cast("list[dict[str, Any]]", table.to_dict("records")):
         number, phase = int(row["point"]), str(row["phase"])
         if phase == SweepPhase.TOTAL:
             costs[number] = row
         if _known(row["median_ns"]) is not None:
             phases[number][phase] = _times(row, floors, regimes)
     grouped: dict[str, list[CurvePoint]] = {}
-    for number, row in points.iterrows():
-        point = _point(row, _x(row, axis), labels[number], phases[int(number)], costs.get(int(number), {}))
-        grouped.setdefault(_label(meta, others, row), []).append(point)
+    for number in points.index:
+        place = points.loc[number]
+        point = _point(place, _x(place, axis), labels[number], phases[int(number)], costs.get(int(number), {}))
+        grouped.setdefault(_label(meta, others, place), []).append(point)
     series = tuple(Series(key, tuple(sorted(group, key=lambda p: p.x))) for key, group in grouped.items())
     has_decode = any(s.measured(SweepPhase.DECODE) for s in series)
     throughput = str(SweepPhase.DECODE if has_decode else SweepPhase.TOTAL)
@@ -161,12 +161,6 @@ def _point(
     )
 
 
-def x_axis(meta: SweepMeta) -> str | None:
-    """The axis along which curves run: "batch", else the first that holds numbers; None where none does."""
-    numeric = [name for name, values in meta.axes.items() if values and all(map(_is_number, values))]
-    return "batch" if "batch" in numeric else next(iter(numeric), None)
-
-
 def _x(row: pd.Series[Any], axis: str | None) -> float:
     """A point's place along x; its number where no axis holds numbers."""
     return float(row[axis or "point"])
@@ -190,16 +184,12 @@ def _knee(series: Series, phase: str) -> Knee:
     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _label(meta: SweepMeta, names: Iterable[str], values: Any) -> str:
     """``batch 32, context 512 tokens``: values by the names of their axes."""
     parts = []
     for name in names:
         value = values[name]
-        plain = f"{value:g}" if _is_number(value) and abs(value) < 1e6 else str(value)
+        plain = f"{value:g}" if is_number(value) and abs(value) < 1e6 else str(value)
         parts.append(" ".join(filter(None, (name, plain, meta.units.get(name, "")))))
     return ", ".join(parts)
 

@@ -7,9 +7,9 @@ The work of a point is kept in the sweep as plain numbers, `meta.model["work"]`:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pandas as pd
@@ -84,27 +84,18 @@ def sweep_regimes(floors: SweepFloors, table: pd.DataFrame) -> SweepRegimes:
 
     Args:
         floors: of the sweep.
-        table: its rows by point and phase; the columns point, batch, phase and median_ns are read. `batch` is the
-            axis along which steps grow.
+        table: of `curves.measured`.
     """
-    fits, points = {}, {}
-    bandwidth, rate = floors.bandwidth, floors.rate
-    for phase in PHASES:
-        rows = table[(table["phase"] == str(phase)) & table["median_ns"].notna()]
-        known = [row for row in rows.itertuples() if (row.point, str(phase)) in floors.work]
-        if not known:
-            continue
-        steps = [
-            StepPoint(
-                float(row.batch),
-                sum(op.flops for op in floors.work[row.point, str(phase)]),
-                sum(op.bytes for op in floors.work[row.point, str(phase)]),
-                float(row.median_ns),
-            )
-            for row in known
-        ]
-        fits[str(phase)] = fit_regimes(steps, bandwidth and bandwidth.value, rate and rate.value)
-        points[str(phase)] = tuple(int(row.point) for row in known)
+    fits: dict[str, RegimeFit] = {}
+    points: dict[str, tuple[int, ...]] = {}
+    limits = (floors.bandwidth, floors.rate)
+    for phase in map(str, PHASES):
+        rows = [row for row in _measured(table, "step_batch") if row["phase"] == phase]
+        known = [(row, floors.work[row["point"], phase]) for row in rows if (row["point"], phase) in floors.work]
+        if known:
+            steps = [StepPoint(float(row["step_batch"]), *_total(ops), float(row["median_ns"])) for row, ops in known]
+            fits[phase] = fit_regimes(steps, *(ceiling.value if ceiling else None for ceiling in limits))
+            points[phase] = tuple(int(row["point"]) for row, _ in known)
     return SweepRegimes(fits, points)
 
 
@@ -113,17 +104,28 @@ def sweep_roofline(floors: SweepFloors, table: pd.DataFrame) -> Roofline | None:
 
     Args:
         floors: of the sweep.
-        table: as for `sweep_regimes`, and `label`, what a point is called.
+        table: of `curves.measured`, with `label`: what a point is called.
     """
     if floors.bandwidth is None or floors.rate is None or not floors.work:
         return None
-    found = []
-    for row in table[table["median_ns"].notna()].itertuples():
-        ops = floors.work.get((row.point, row.phase))
-        if ops:
-            flops, moved = sum(op.flops for op in ops), sum(op.bytes for op in ops)
-            found.append(RooflinePoint(str(row.label), str(row.phase), flops, moved, float(row.median_ns)))
+    rows = [(row, floors.work.get((row["point"], row["phase"]))) for row in _measured(table, "label")]
+    found = [
+        RooflinePoint(str(row["label"]), str(row["phase"]), *_total(ops), float(row["median_ns"]))
+        for row, ops in rows
+        if ops
+    ]
     return roofline(found, floors.bandwidth, floors.rate)
+
+
+def _measured(table: pd.DataFrame, known: str) -> list[dict[str, Any]]:
+    """Rows with a time and with a value in the column `known`."""
+    rows = table[table["median_ns"].notna() & table[known].notna()]
+    return cast("list[dict[str, Any]]", rows.to_dict("records"))
+
+
+def _total(ops: Sequence[OpWork]) -> tuple[float, float]:
+    """FLOPs and bytes of all parts."""
+    return sum(op.flops for op in ops), sum(op.bytes for op in ops)
 
 
 def _work(entries: Any) -> Iterator[tuple[Key, tuple[OpWork, ...]]]:

@@ -91,11 +91,10 @@ def _kind(ceiling: Ceiling) -> str:
 
 def _slope(axes: Axes) -> float:
     """Degrees at which a line of slope one rises on these logarithmic axes."""
-    box = axes.get_position()
-    figure = axes.figure.get_size_inches()
-    across = np.log10(np.divide(*reversed(axes.get_xlim())))
-    up = np.log10(np.divide(*reversed(axes.get_ylim())))
-    return float(np.degrees(np.arctan2(box.height * figure[1] / up, box.width * figure[0] / across)))
+    box = axes.get_window_extent()
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    across, up = np.log10(right / left), np.log10(high / low)
+    return float(np.degrees(np.arctan2(box.height / up, box.width / across)))
 
 
 def _name_ends(axes: Axes, members: list[RooflinePoint], colour: str) -> None:

@@ -85,7 +85,7 @@ def test_colours_stand_out_from_the_background(theme):
 
 def test_json_has_all_groups_in_both_themes():
     data = json.loads(json.dumps(palette.as_json()))
-    assert set(data) == {"work", "idle", "phase", "side", "metric", "page"}
+    assert set(data) == {"work", "idle", "phase", "side", "metric", "series", "page"}
     assert data["work"]["matmul"] == {
         "light": palette.WORK[WorkKind.MATMUL].light,
         "dark": palette.WORK[WorkKind.MATMUL].dark,

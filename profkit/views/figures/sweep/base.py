@@ -56,7 +56,7 @@ def strands(sweeps: Sequence[SweepCurves]) -> list[Strand]:
     names = [clean(sweep.meta.name) for sweep in sweeps]
     if len(set(names)) < len(names):
         names = [f"{name} ({sweep.meta.id[:4]})" for name, sweep in zip(names, sweeps, strict=True)]
-    found = []
+    found: list[Strand] = []
     for name, sweep in zip(names, sweeps, strict=True):
         for series in sweep.series:
             parts = [name] if len(sweeps) > 1 else []
@@ -151,9 +151,9 @@ def draw_curve(
             axes.plot(x, y, "o", markersize=5, color=colour, markerfacecolor=face, markeredgewidth=1.3)
 
 
-def draw_floor(axes: Axes, x: Sequence[float], y: Sequence[float], colour: str) -> None:
-    """A dashed line, named by `label_ends`."""
-    axes.plot(x, y, color=colour, linewidth=1.1, linestyle=DASHES)
+def draw_floor(axes: Axes, points: Sequence[tuple[float, float]], colour: str) -> None:
+    """A dashed line in a lighter tone of the curve's colour, named by `floor_names`."""
+    axes.plot([x for x, _ in points], [y for _, y in points], color=tinted(colour), linewidth=1.1, linestyle=DASHES)
 
 
 def floor_names(ends: Sequence[tuple[float, str]], name: str = "floor") -> list[tuple[float, str, str]]:

@@ -26,7 +26,6 @@ from profkit.views.figures.sweep.base import (
     set_x,
     set_y,
     strands,
-    tinted,
 )
 from profkit.views.format import duration
 
@@ -112,7 +111,7 @@ def _panel(axes: Axes, drawn: Sequence[Strand], phase: str) -> None:
 
         floors = [(p.x, t.floor_ns / factor) for p, t in points if t.floor_ns is not None]
         if floors:
-            draw_floor(axes, *zip(*floors, strict=True), colour=tinted(strand.colour))
+            draw_floor(axes, floors, strand.colour)
             floor_ends.append((floors[-1][1], strand.colour))
         draw_curve(axes, points, lambda _, t: t.median_ns / factor, strand.colour, band)
         ends.append((points[-1][1].median_ns / factor, strand.label, strand.colour))

@@ -23,7 +23,6 @@ from profkit.views.figures.sweep.base import (
     set_x,
     set_y,
     strands,
-    tinted,
 )
 from profkit.views.format import rate
 
@@ -40,7 +39,8 @@ def draw(sweeps: Sequence[SweepCurves]) -> ReportFigure:
     """Tokens per second of decode (of whole runs where no decode step was seen), and what the floor would give."""
     drawn = strands(sweeps)
     with style():
-        note = f"bands: p10 to p90 of the time; {floor_note(sweeps).replace('dashed: ', 'dashed: as if each step took its ')}"
+        floor = floor_note(sweeps).replace("dashed: ", "dashed: as if each step took its ")
+        note = f"bands: p10 to p90 of the time; {floor}"
         subtitle = words.regime_of_all(sweeps[0], sweeps[0].throughput) if len(sweeps) == 1 else ""
         figure, low = page(_title(sweeps), subtitle, sweeps, note)
         axes = figure.add_axes((0.085, low, 0.735, 0.855 - low))
@@ -71,7 +71,7 @@ def _curves(axes: Axes, drawn: Sequence[Strand]) -> None:
     for strand, points in lines:
         floors = [(p.x, value) for p, t in points if (value := _floor(t)) is not None]
         if floors:
-            draw_floor(axes, *zip(*floors, strict=True), colour=tinted(strand.colour))
+            draw_floor(axes, floors, strand.colour)
             floor_ends.append((floors[-1][1], strand.colour))
         known = [(p, t) for p, t in points if t.tokens_per_s]
         if not known:
