@@ -63,7 +63,7 @@ def show(page: Page, tab: str) -> None:
     page.mouse.move(0, 0)
     panel = page.locator(".pk-panel:visible")
     panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas").first.wait_for()
-    plot = panel.locator(".u-over").first
+    plot = panel.locator(".pk-over").first
     if plot.count():
         box = plot.bounding_box()
         if tab == "Steps":

@@ -238,7 +238,7 @@ def test_step_is_selected_with_the_mouse_and_told_to_the_kernel(view: View, fold
     expect(panel.locator(".pk-legend button")).to_have_text(
         [re.compile(label) for label in ("token gap", "host in forward", "GPU span in forward", "GPU busy")]
     )
-    box = panel.locator(".u-over").bounding_box()
+    box = panel.locator(".pk-over").bounding_box()
     assert box
     view.page.mouse.click(box["x"] + box["width"] * 3 / 8, box["y"] + 20)  # the second of four
     expect(panel.locator(".pk-step h4")).to_contain_text("Step 1")
@@ -279,7 +279,7 @@ def test_tracks_share_their_cursor(view: View):
     panel = view.open("Telemetry")
     tracks = panel.locator(".pk-track")
     expect(tracks).to_have_count(4)  # W, MHz, % and bytes
-    box = tracks.first.locator(".u-over").bounding_box()
+    box = tracks.first.locator(".pk-over").bounding_box()
     assert box
     view.page.mouse.move(box["x"] + box["width"] * 0.62, box["y"] + 20)
     read = {"power": "90.0 W", "SM clock": "1\u202f980 MHz", "memory used": "4.00 GB", "SMs active": "38.0 %"}

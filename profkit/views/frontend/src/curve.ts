@@ -1,11 +1,15 @@
-// One plot of curves over one axis: a thin coat over uPlot that draws what our plots have in common:
-// bands, reference lines (floor, SLO, median), shaded spans, a selection, hover by mouse and by keyboard.
-import uPlot from "uplot";
+// One plot of curves over one axis, with what our plots have in common: bands, reference lines (floor, SLO,
+// median), shaded spans, log axes, a selection, and hover by mouse and by keyboard.
+import { h } from "./dom";
 import { axisUnit, tick, type Unit } from "./format";
-import { drawMarks, drawSelection, drawSpans, type Ink, type Mark, type Span } from "./ink";
+import { clipped, dot, drawAxis, drawMarks, drawSpans, drawUpright, type Frame, type Mark, type Span } from "./ink";
+import { followSize } from "./plot/canvas";
+import { logRange, Scale, withUnit } from "./plot/scale";
+import { areaOf, bisect, strokeOf, trace } from "./plot/trace";
 import type { Theme } from "./theme";
 
 export type Numbers = readonly (number | null)[];
+type Range = readonly [number, number];
 
 export interface Line {
   label: string;
@@ -22,9 +26,9 @@ export interface CurveOptions {
   name: string; // said to those who do not see it
   height: number;
   x: {
-    values: Numbers;
+    values: Numbers; // in order
     unit: string;
-    range?: readonly [number, number];
+    range?: Range;
     log?: boolean; // of base 2: batch sizes, context lengths
     whole?: boolean; // counts things: a tick for each of some, no grid
     axis?: boolean;
@@ -40,7 +44,7 @@ export interface CurveOptions {
   describe?(index: number): string; // a point in words
   onHover?(index: number | null): void;
   onPick?(index: number): void;
-  onZoom?(range: readonly [number, number] | null): void;
+  onZoom?(range: Range | null): void; // instead of zooming itself
 }
 
 const AXIS_WIDTH = 66;
@@ -48,23 +52,33 @@ const MARK_WIDTH = 84; // room for the names of reference lines, at the right
 const AXIS_HEIGHT = 26;
 const SPAN_HEIGHT = 20; // room for the names of spans, at the top
 const CLICK_PX = 4; // a press that moves further is a drag
-const NICE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6].map((e) => n * 10 ** e)).sort((a, b) => a - b);
+const DOTS_PX = 8; // points further apart than this are seen as such
+const FAINT = 0.16;
+
+/** Plots that share a cursor, by their key. */
+const together = new Map<string, Set<Curve>>();
 
 export class Curve {
   readonly el: HTMLElement;
   readonly #options: CurveOptions;
   readonly #theme: Theme;
+  readonly #canvas = h("canvas", {});
+  readonly #over = h("div", { class: "pk-over" });
+  readonly #context = this.#canvas.getContext("2d") as CanvasRenderingContext2D;
+  readonly #xs: number[]; // in units of the axis
   readonly #yUnit: Unit;
   readonly #xUnit: Unit;
   readonly #shown: boolean[];
   readonly #stops: (() => void)[] = [];
-  #plot: uPlot | null = null;
+  #ratio = 0; // 0: not seen yet
+  #due = false;
   #log: boolean;
-  #index: number | null = null;
+  #cursor: number | null = null; // x, in units of the axis
   #selected: number | null = null;
   #spans: readonly Span[];
-  #range: readonly [number, number] | null = null;
-  #pressedAt = 0;
+  #range: Range | null = null;
+  #pressed: number | null = null;
+  #drag: Range | null = null; // CSS pixels
 
   constructor(options: CurveOptions, theme: Theme) {
     this.#options = options;
@@ -74,284 +88,312 @@ export class Curve {
     this.#shown = options.lines.map((line) => !line.hidden);
     this.#yUnit = axisUnit(largest(options.lines.map((line) => line.values)), options.unit);
     this.#xUnit = axisUnit(options.x.range?.[1] ?? largest([options.x.values]), options.x.unit);
-    this.el = document.createElement("div");
-    this.el.className = "pk-curve";
-    this.el.style.height = `${options.height}px`;
-    this.el.tabIndex = 0;
-    this.el.setAttribute("role", "slider");
-    this.el.setAttribute("aria-label", options.name);
-    this.el.setAttribute("aria-valuemin", "0");
-    this.el.setAttribute("aria-valuemax", String(Math.max(options.x.values.length - 1, 0)));
-    this.el.setAttribute("aria-valuenow", "0");
-    this.el.setAttribute("aria-valuetext", "");
-    this.el.addEventListener("keydown", (event) => this.#key(event));
-    const resize = new ResizeObserver(() => this.#fit());
-    resize.observe(this.el);
-    this.#stops.push(
-      () => resize.disconnect(),
-      theme.changed(() => this.#plot?.redraw(false)),
+    this.#xs = options.x.values.map((value) => (value ?? 0) / this.#xUnit.factor);
+    this.el = h(
+      "div",
+      {
+        class: "pk-curve",
+        tabindex: 0,
+        role: "slider",
+        "aria-label": options.name,
+        "aria-valuemin": 0,
+        "aria-valuemax": Math.max(this.#xs.length - 1, 0),
+        "aria-valuenow": 0,
+        "aria-valuetext": "",
+        onkeydown: (event: KeyboardEvent) => this.#key(event),
+      },
+      this.#canvas,
+      this.#over,
     );
+    this.el.style.height = `${options.height}px`;
+    const [left, top, right, bottom] = this.#room;
+    this.#over.style.inset = `${top}px ${right}px ${bottom}px ${left}px`;
+    this.#listen();
+    this.#stops.push(
+      followSize(this.#canvas, (ratio) => {
+        this.#ratio = ratio;
+        this.#paint();
+      }),
+      theme.changed(() => this.#draw()),
+    );
+    if (options.sync) {
+      const others = together.get(options.sync) ?? new Set();
+      together.set(options.sync, others.add(this));
+      this.#stops.push(() => others.delete(this));
+    }
   }
 
   dispose(): void {
     for (const stop of this.#stops) stop();
-    this.#plot?.destroy();
   }
 
   setLog(log: boolean): void {
     this.#log = log;
-    this.#rebuild();
+    this.#draw();
   }
 
   show(line: number, shown: boolean): void {
     this.#shown[line] = shown;
-    this.#rebuild();
+    this.#draw();
   }
 
   select(index: number | null): void {
     this.#selected = index;
-    this.#plot?.redraw(false);
+    this.#draw();
   }
 
   setSpans(spans: readonly Span[]): void {
     this.#spans = spans;
-    this.#plot?.redraw(false);
+    this.#draw();
   }
 
-  zoom(range: readonly [number, number] | null): void {
+  /** Show a part of the x axis; null: all of it. */
+  zoom(range: Range | null): void {
     this.#range = range;
-    const [min, max] = this.#xRange();
-    this.#plot?.setScale("x", { min, max });
+    this.#draw();
   }
 
-  // Elements that are hidden have no width: the plot is made when it is first seen.
-  #fit(): void {
-    const width = this.el.clientWidth;
-    if (!width) return;
-    if (this.#plot) this.#plot.setSize({ width, height: this.#options.height });
-    else this.#rebuild();
-  }
+  // Mouse and keys
 
-  #rebuild(): void {
-    if (!this.el.clientWidth) return;
-    this.#plot?.destroy();
-    const { series, bands, data } = this.#series();
-    this.#plot = new uPlot(
-      {
-        width: this.el.clientWidth,
-        height: this.#options.height,
-        padding: [this.#options.spans ? SPAN_HEIGHT : 10, this.#options.marks?.length ? MARK_WIDTH : 12, this.#options.x.axis === false ? 8 : 0, 0],
-        legend: { show: false },
-        scales: { x: this.#xScale(), y: this.#yScale() },
-        axes: this.#axes(),
-        series,
-        bands,
-        cursor: this.#cursor(),
-        hooks: {
-          drawClear: [(plot) => this.#drawUnder(plot)],
-          draw: [(plot) => this.#drawOver(plot)],
-          setCursor: [(plot) => this.#hover(plot.cursor.idx ?? null)],
-          setSelect: [(plot) => this.#dragged(plot)],
-        },
-      },
-      data,
-      this.el,
-    );
-    this.#plot.over.addEventListener("mousedown", (event) => (this.#pressedAt = event.clientX));
-    this.#plot.over.addEventListener("click", (event) => {
-      if (Math.abs(event.clientX - this.#pressedAt) < CLICK_PX) this.#pick(this.#plot?.posToIdx(event.offsetX) ?? null);
+  #listen(): void {
+    const over = this.#over;
+    over.addEventListener("pointerdown", (event) => {
+      if (event.button) return;
+      this.#pressed = event.offsetX;
+      over.setPointerCapture(event.pointerId);
     });
-  }
-
-  #series(): { series: uPlot.Series[]; bands: uPlot.Band[]; data: uPlot.AlignedData } {
-    const series: uPlot.Series[] = [{}];
-    const bands: uPlot.Band[] = [];
-    const columns: (number | null)[][] = [];
-    const add = (values: Numbers, style: uPlot.Series) => {
-      columns.push(values.map((v) => (v === null || (this.#log && v <= 0) ? null : v / this.#yUnit.factor)));
-      series.push(style);
-      return series.length - 1;
-    };
-    this.#options.lines.forEach((line, i) => {
-      const show = this.#shown[i] ?? true;
-      const stroke = () => this.#theme.color(line.color);
-      const faint = () => `color-mix(in srgb, ${stroke()} 16%, transparent)`;
-      const style: uPlot.Series = { show, stroke, width: 1.5, spanGaps: line.connect ?? false, points: { size: 4, stroke, fill: stroke } };
-      if (line.shape === "points") style.paths = () => null;
-      if (line.shape === "steps" && uPlot.paths.stepped) style.paths = uPlot.paths.stepped({ align: -1 });
-      if (line.fill) style.fill = faint;
-      if (line.band) {
-        const edge = { show, width: 0, points: { show: false } };
-        bands.push({ series: [add(line.band.high, edge), add(line.band.low, edge)], fill: faint });
+    over.addEventListener("pointermove", (event) => {
+      const from = this.#pressed;
+      if (from !== null && (this.#drag || Math.abs(event.offsetX - from) >= CLICK_PX)) {
+        const to = Math.min(Math.max(event.offsetX, 0), over.clientWidth);
+        this.#drag = from < to ? [from, to] : [to, from];
       }
-      add(line.values, style);
+      this.#point(this.#xAt(event.offsetX));
     });
-    const x = this.#options.x.values.map((v) => (v ?? 0) / this.#xUnit.factor);
-    return { series, bands, data: [x, ...columns] };
+    over.addEventListener("pointerup", (event) => {
+      const drag = this.#drag;
+      const pressed = this.#pressed !== null;
+      this.#pressed = this.#drag = null;
+      if (drag) this.#zoomTo([this.#xAt(drag[0]) * this.#xUnit.factor, this.#xAt(drag[1]) * this.#xUnit.factor]);
+      else if (pressed) this.#pick(this.#nearest(this.#xAt(event.offsetX)));
+      this.#draw();
+    });
+    over.addEventListener("pointercancel", () => (this.#pressed = this.#drag = null));
+    over.addEventListener("pointerleave", () => this.#point(null));
+    over.addEventListener("dblclick", () => this.#zoomTo(null));
   }
 
-  #yScale(): uPlot.Scale {
-    if (this.#log) return { distr: 3, range: (_, low, high) => logRange(low, high) };
-    const marks = (this.#options.marks ?? []).map((mark) => mark.y / this.#yUnit.factor);
-    return {
-      range: (_, low, high) => {
-        if (low === null || high === null) return [0, 1];
-        const top = Math.max(high, ...marks);
-        const bottom = this.#options.fromZero ? 0 : Math.min(low, ...marks);
-        const room = (top - bottom || Math.abs(top) || 1) * 0.08;
-        return [bottom === 0 ? 0 : Math.max(bottom - room, low >= 0 ? 0 : -Infinity), top + room];
-      },
-    };
+  #xAt(pixel: number): number {
+    return new Scale(this.#xRange(), [0, this.#over.clientWidth], this.#options.x.log).value(pixel);
   }
 
-  #xScale(): uPlot.Scale {
-    const scale: uPlot.Scale = { time: false, range: () => this.#xRange() };
-    return this.#options.x.log ? { ...scale, distr: 3, log: 2 } : scale;
+  #nearest(x: number): number | null {
+    const scale = new Scale(this.#xRange(), [0, 1], this.#options.x.log);
+    const after = bisect(this.#xs, x);
+    const away = (i: number) => Math.abs(scale.at(this.#xs[i] ?? Infinity) - scale.at(x));
+    const at = after && !(away(after) < away(after - 1)) ? after - 1 : after;
+    return at < this.#xs.length ? at : null;
   }
 
-  #xRange(): [number, number] {
-    const { values, range } = this.#options.x;
-    const [from, to] = this.#range ?? range ?? [values[0] ?? 0, values.at(-1) ?? 1];
-    if (this.#options.x.log) return [from / this.#xUnit.factor / 1.1, (to / this.#xUnit.factor) * 1.1];
-    const room = this.#options.x.whole ? 0.5 : from === to ? 1 : 0;
-    return [from / this.#xUnit.factor - room, to / this.#xUnit.factor + room];
+  /** Move the cursor of this plot and of those that share it. */
+  #point(x: number | null): void {
+    const { sync } = this.#options;
+    for (const curve of (sync && together.get(sync)) || [this]) curve.#pointAt(x);
   }
 
-  #axes(): uPlot.Axis[] {
-    const font = `11px ${this.#ink.font}`;
-    const stroke = () => this.#theme.color("--pk-muted");
-    const grid = { stroke: () => `color-mix(in srgb, ${this.#theme.color("--pk-line")} 65%, transparent)`, width: 1 };
-    const common = { font, stroke, ticks: { show: false }, gap: 6 };
-    const x: uPlot.Axis = {
-      ...common,
-      grid: { ...grid, show: !this.#options.x.whole },
-      size: AXIS_HEIGHT,
-      space: 64,
-      values: (_, splits) => withUnit(splits, this.#xUnit.name),
-    };
-    if (this.#options.x.log) x.splits = (_plot, _axis, min, max) => powersOfTwo(min, max);
-    if (this.#options.x.whole) {
-      x.incrs = NICE;
-      x.values = (_, splits) => splits.map((value, i) => (i ? tick(value) : `${this.#xUnit.name} ${tick(value)}`));
-    }
-    if (this.#options.x.axis === false) {
-      x.size = 0;
-      x.values = (_, splits) => splits.map(() => null);
-    }
-    const y: uPlot.Axis = {
-      ...common,
-      grid,
-      size: AXIS_WIDTH,
-      space: this.#options.height < 150 ? 20 : 36,
-      values: (_, splits) => withUnit(splits, this.#yUnit.name),
-    };
-    return [x, y];
-  }
-
-  #cursor(): uPlot.Cursor {
-    const cursor: uPlot.Cursor = {
-      y: false,
-      points: {
-        size: 9,
-        width: 2,
-        stroke: () => this.#theme.color("--pk-bg"),
-        fill: (plot, i) => (plot.series[i]?.points?.stroke as () => string)(),
-      },
-      // A snapping cursor makes every click look like a drag to uPlot; `click` keeps it from stopping them.
-      drag: { x: true, y: false, setScale: false, dist: CLICK_PX, click: () => {} },
-      bind: { dblclick: () => () => (this.#zoomTo(null), null) },
-    };
-    if (this.#options.sync) cursor.sync = { key: this.#options.sync, setSeries: false, scales: ["x", null] };
-    if (this.#options.snap) {
-      cursor.move = (plot, left, top) => {
-        const at = left < 0 ? undefined : plot.data[0][plot.posToIdx(left)];
-        return [at === undefined ? left : plot.valToPos(at, "x"), top];
-      };
-    }
-    return cursor;
-  }
-
-  #hover(index: number | null): void {
-    this.#index = index;
+  #pointAt(x: number | null): void {
+    const index = x === null ? null : this.#nearest(x);
+    this.#cursor = index !== null && this.#options.snap ? (this.#xs[index] ?? null) : x;
     this.#options.onHover?.(index);
+    this.#draw();
   }
 
   #pick(index: number | null): void {
     if (index !== null) this.#options.onPick?.(index);
   }
 
-  #dragged(plot: uPlot): void {
-    const { left, width } = plot.select;
-    if (width < CLICK_PX) return;
-    const factor = this.#xUnit.factor;
-    this.#zoomTo([plot.posToVal(left, "x") * factor, plot.posToVal(left + width, "x") * factor]);
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-  }
-
-  #zoomTo(range: readonly [number, number] | null): void {
+  #zoomTo(range: Range | null): void {
     if (this.#options.onZoom) this.#options.onZoom(range);
     else this.zoom(range);
   }
 
   #key(event: KeyboardEvent): void {
-    const last = this.#options.x.values.length - 1;
-    const at = this.#index ?? this.#selected ?? -1;
+    const last = this.#xs.length - 1;
+    const here = this.#cursor === null ? null : this.#nearest(this.#cursor);
+    const at = here ?? this.#selected ?? -1;
     const by = event.shiftKey ? 10 : 1;
     const to = { ArrowLeft: at - by, ArrowRight: at + by, Home: 0, End: last }[event.key];
     if (to !== undefined) this.#moveTo(Math.min(Math.max(to, 0), last));
-    else if (event.key === "Enter" || event.key === " ") this.#pick(this.#index);
+    else if (event.key === "Enter" || event.key === " ") this.#pick(here);
     else if (event.key === "Escape" || event.key === "0") this.#zoomTo(null);
     else return;
     event.preventDefault();
   }
 
   #moveTo(index: number): void {
-    const plot = this.#plot;
-    const at = plot?.data[0][index];
-    if (!plot || at === undefined) return;
-    plot.setCursor({ left: plot.valToPos(at, "x"), top: plot.over.clientHeight / 2 });
+    const x = this.#xs[index];
+    if (x === undefined) return;
+    this.#point(x);
     this.el.setAttribute("aria-valuenow", String(index));
     this.el.setAttribute("aria-valuetext", this.#options.describe?.(index) ?? "");
   }
 
-  get #ink(): Ink {
-    return { theme: this.#theme, font: getComputedStyle(this.el).fontFamily };
+  // Scales
+
+  /** What lies around the plot: left, top, right, bottom; CSS pixels. */
+  get #room(): [number, number, number, number] {
+    const { spans, marks, x } = this.#options;
+    return [AXIS_WIDTH, spans ? SPAN_HEIGHT : 10, marks?.length ? MARK_WIDTH : 12, x.axis === false ? 8 : AXIS_HEIGHT];
   }
 
-  #drawUnder(plot: uPlot): void {
-    const x = (value: number) => value / this.#xUnit.factor;
-    const spans = this.#spans.map((span) => ({ ...span, from: x(span.from), to: x(span.to) }));
-    drawSpans(plot, spans, this.#ink);
+  #xRange(): Range {
+    const { values, range, log, whole } = this.#options.x;
+    const [from, to] = (this.#range ?? range ?? [values[0] ?? 0, values.at(-1) ?? 1]).map((x) => x / this.#xUnit.factor) as [number, number];
+    if (log) return [from / 1.1, to * 1.1];
+    const room = whole ? 0.5 : from === to ? 1 : 0;
+    return [from - room, to + room];
   }
 
-  #drawOver(plot: uPlot): void {
-    const marks = (this.#options.marks ?? []).map((mark) => ({ ...mark, y: mark.y / this.#yUnit.factor }));
-    drawMarks(plot, marks, this.#ink);
-    const selected = this.#selected === null ? undefined : plot.data[0][this.#selected];
-    if (selected !== undefined) drawSelection(plot, selected, this.#ink);
+  /** The points in sight, and one more at each side. */
+  #sight(): [number, number] {
+    const [from, to] = this.#xRange();
+    return [Math.max(bisect(this.#xs, from) - 1, 0), Math.min(bisect(this.#xs, to), this.#xs.length - 1)];
   }
+
+  #value(values: Numbers, index: number): number | null {
+    const value = values[index] ?? null;
+    return value === null || (this.#log && value <= 0) ? null : value / this.#yUnit.factor;
+  }
+
+  #yRange(): Range {
+    let [low, high] = [Infinity, -Infinity];
+    const [from, to] = this.#sight();
+    this.#options.lines.forEach(({ values, band }, i) => {
+      if (!this.#shown[i]) return;
+      for (const column of band ? [values, band.low, band.high] : [values]) {
+        for (let at = from; at <= to; at++) {
+          const value = this.#value(column, at);
+          if (value !== null && value < low) low = value;
+          if (value !== null && value > high) high = value;
+        }
+      }
+    });
+    if (this.#log) return low > high ? [1, 10] : logRange(low, high);
+    if (low > high) return [0, 1];
+    const marks = (this.#options.marks ?? []).map((mark) => mark.y / this.#yUnit.factor);
+    const top = Math.max(high, ...marks);
+    const bottom = this.#options.fromZero ? 0 : Math.min(low, ...marks);
+    const room = (top - bottom || Math.abs(top) || 1) * 0.08;
+    return [bottom === 0 ? 0 : Math.max(bottom - room, low >= 0 ? 0 : -Infinity), top + room];
+  }
+
+  // Drawing
+
+  /** Once for all that changes in one go. */
+  #draw(): void {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => this.#paint());
+  }
+
+  #paint(): void {
+    this.#due = false;
+    const ratio = this.#ratio;
+    if (!ratio) return;
+    const context = this.#context;
+    const { width, height } = this.#canvas;
+    const { marks, x } = this.#options;
+    const [left, top, right, bottom] = this.#room.map((room) => Math.round(room * ratio)) as [number, number, number, number];
+    const box = { left, top, right: width - right, bottom: height - bottom };
+    const frame: Frame = {
+      ...box,
+      context,
+      ratio,
+      theme: this.#theme,
+      font: getComputedStyle(this.el).fontFamily,
+      x: new Scale(this.#xRange(), [box.left, box.right], x.log),
+      y: new Scale(this.#yRange(), [box.bottom, box.top], this.#log),
+    };
+    context.clearRect(0, 0, width, height);
+    drawSpans(frame, this.#spans.map((span) => ({ ...span, from: span.from / this.#xUnit.factor, to: span.to / this.#xUnit.factor })));
+    this.#axes(frame);
+    clipped(frame, () => this.#options.lines.forEach((line, i) => this.#shown[i] && this.#line(line, frame)));
+    drawMarks(frame, (marks ?? []).map((mark) => ({ ...mark, y: mark.y / this.#yUnit.factor })));
+    const selected = this.#selected === null ? undefined : this.#xs[this.#selected];
+    if (selected !== undefined) drawUpright(frame, selected, "--pk-accent");
+    this.#hover(frame);
+  }
+
+  #axes(frame: Frame): void {
+    const { x, height } = this.#options;
+    const { ratio } = frame;
+    const space = (height < 150 ? 20 : 36) * ratio;
+    const ys = this.#log ? frame.y.powers(10, space) : frame.y.ticks(space);
+    drawAxis(frame, "y", ys, withUnit(ys, this.#yUnit.name), true);
+    const xs = x.log ? frame.x.powers(2, 44 * ratio) : frame.x.ticks(72 * ratio, x.whole);
+    const counted = () => xs.map((value, i) => (i ? tick(value) : `${this.#xUnit.name} ${tick(value)}`));
+    const labels = x.axis === false ? [] : x.whole ? counted() : withUnit(xs, this.#xUnit.name);
+    drawAxis(frame, "x", xs, labels, !x.whole);
+  }
+
+  #line(line: Line, frame: Frame): void {
+    const { context, ratio } = frame;
+    const [from, to] = this.#sight();
+    const shape = { held: line.shape === "steps", connect: line.connect ?? false };
+    const x = (i: number) => frame.x.at(this.#xs[i] as number);
+    const y = (values: Numbers) => (i: number) => {
+      const value = this.#value(values, i);
+      return value === null ? null : frame.y.at(value);
+    };
+    const pieces = trace(from, to, x, y(line.values), shape);
+    context.strokeStyle = context.fillStyle = this.#theme.color(line.color);
+    context.globalAlpha = FAINT;
+    if (line.fill) context.fill(areaOf(pieces, frame.bottom));
+    if (line.band) {
+      const low = trace(from, to, x, y(line.band.low), shape);
+      // Both edges of a piece are absent at the same points: a band is the way along one and back along the other.
+      trace(from, to, x, y(line.band.high), shape).forEach((high, i) => context.fill(strokeOf([[...high, ...(low[i] ?? []).toReversed()]])));
+    }
+    context.globalAlpha = 1;
+    context.lineWidth = 1.5 * ratio;
+    context.lineJoin = "round";
+    if (line.shape !== "points") context.stroke(strokeOf(pieces));
+    const apart = (frame.right - frame.left) / Math.max(to - from, 1) >= DOTS_PX * ratio;
+    for (const piece of pieces) {
+      if (apart || piece.length === 1 || line.shape === "points") for (const [at, height] of dots(piece, shape.held)) dot(frame, at, height, 4.5);
+    }
+  }
+
+  /** The cursor, a ring on each curve at the point that is read, and the range that is being dragged. */
+  #hover(frame: Frame): void {
+    const { context, ratio } = frame;
+    if (this.#drag) {
+      context.fillStyle = this.#theme.color("--pk-span");
+      context.fillRect(frame.left + this.#drag[0] * ratio, frame.top, (this.#drag[1] - this.#drag[0]) * ratio, frame.bottom - frame.top);
+    }
+    if (this.#cursor === null) return;
+    drawUpright(frame, this.#cursor, "--pk-muted");
+    const index = this.#nearest(this.#cursor);
+    this.#options.lines.forEach(({ values, color }, i) => {
+      const value = index === null ? null : this.#value(values, index);
+      if (!this.#shown[i] || value === null) return;
+      clipped(frame, () => {
+        for (const [style, size] of [["--pk-bg", 10], [color, 6]] as const) {
+          context.fillStyle = this.#theme.color(style);
+          dot(frame, frame.x.at(this.#xs[index as number] as number), frame.y.at(value), size);
+        }
+      });
+    });
+  }
+}
+
+/** The points of a piece without the corners of its steps. */
+function dots<T>(piece: readonly T[], held: boolean): T[] {
+  return piece.filter((_, i) => !held || i % 2 === 0);
 }
 
 function largest(columns: readonly Numbers[]): number {
   let most = 0;
   for (const values of columns) for (const v of values) if (v !== null && v > most) most = v;
   return most;
-}
-
-/** Whole decades where the values span one, else just the values: one tick is no axis. */
-function logRange(low: number | null, high: number | null): [number, number] {
-  if (low === null || high === null) return [1, 10];
-  return high / low > 3 ? (uPlot.rangeLog(low, high, 10, false) as [number, number]) : [low / 1.1, high * 1.1];
-}
-
-function powersOfTwo(min: number, max: number): number[] {
-  const first = Math.ceil(Math.log2(min));
-  const count = Math.max(Math.floor(Math.log2(max)) - first + 1, 0);
-  return Array.from({ length: count }, (_, i) => 2 ** (first + i));
-}
-
-/** Tick labels; the last one carries the unit. */
-function withUnit(splits: readonly (number | null)[], unit: string): (string | null)[] {
-  const last = splits.findLastIndex((value) => value !== null);
-  return splits.map((value, i) => (value === null ? null : `${tick(value)}${i === last && unit ? ` ${unit}` : ""}`));
 }

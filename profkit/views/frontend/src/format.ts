@@ -13,7 +13,7 @@ export interface Unit {
 }
 
 // People compare runs of a few minutes in seconds, longer ones in minutes.
-const TIME: readonly Unit[] = [
+export const TIME: readonly Unit[] = [
   { name: "ns", factor: 1 },
   { name: "µs", factor: 1e3 },
   { name: "ms", factor: 1e6 },
@@ -111,7 +111,8 @@ function exponent(value: number, digits: number): number {
   return size ? Math.floor(Math.log10(size)) : 0;
 }
 
-function grouped(value: number, decimals: number): string {
+/** With all its digits, in groups of three. */
+export function grouped(value: number, decimals: number): string {
   const text = fixed(Math.abs(value), decimals).replace(/\B(?<!\.\d*)(?=(\d{3})+(?!\d))/g, THIN);
   return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
 }

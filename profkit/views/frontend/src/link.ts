@@ -55,18 +55,14 @@ export class Link {
     const key = keyOf(what, options);
     let table = this.#tables.get(key);
     if (!table) {
-      table = this.#request(what, options);
-      this.#tables.set(key, table);
-      table.catch(() => this.#tables.delete(key));
+      table = this.ask(what, options);
+      this.#keep(key, table);
     }
     return table;
   }
 
-  select(row: number | null): void {
-    this.#send({ kind: "select", what: "step", row });
-  }
-
-  #request(what: What, options: Options): Promise<Table> {
+  /** A table that the caller keeps, or does without. */
+  ask(what: What, options: Options = {}): Promise<Table> {
     const id = `${this.#prefix}-${this.#count++}`;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
@@ -75,6 +71,15 @@ export class Link {
         this.#pinging = setInterval(() => this.#ping(), PING_MS);
       }
     });
+  }
+
+  select(row: number | null): void {
+    this.#send({ kind: "select", what: "step", row });
+  }
+
+  #keep(key: string, table: Promise<Table>): void {
+    this.#tables.set(key, table);
+    table.catch(() => this.#tables.delete(key));
   }
 
   #send(message: Message): void {
@@ -99,21 +104,17 @@ export class Link {
   }
 
   #receive(reply: Reply, buffers: readonly DataView[]): void {
-    if (reply.id === UNASKED && reply.kind === "data") {
-      this.#tables.set(keyOf(reply.what, {}), Promise.resolve(new Table(reply, buffers)));
-    }
     const pending = this.#pending.get(reply.id);
-    if (!pending) return; // another view's, or one that we gave up
+    const unasked = reply.id === UNASKED;
+    if (!pending && !unasked) return; // another view's, or one that we gave up
     this.#pending.delete(reply.id);
     if (reply.kind === "error") {
-      pending.reject(new Error(reply.message));
+      pending?.reject(new Error(reply.message));
       return;
     }
-    try {
-      pending.resolve(new Table(reply, buffers));
-    } catch (error) {
-      pending.reject(error as Error);
-    }
+    const table = Table.read(reply, buffers);
+    if (unasked) this.#keep(keyOf(reply.what, {}), table);
+    else table.then(pending?.resolve, pending?.reject);
   }
 
   #gone(): boolean {
@@ -131,6 +132,7 @@ export class Link {
   }
 }
 
-function keyOf(what: What, options: Options): string {
+/** How a request is known: the same for the kernel's replies and for those that lie in a page. */
+export function keyOf(what: What, options: Options): string {
   return JSON.stringify([what, options]);
 }

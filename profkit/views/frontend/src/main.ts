@@ -4,8 +4,9 @@ import { h } from "./dom";
 import { kernels } from "./kernels";
 import { Link, type Model } from "./link";
 import { overview } from "./overview";
-import { type Context, mount, type Panel, type Selection } from "./panel";
+import { type Context, fill, type Panel, type Selection } from "./panel";
 import { Signal } from "./signal";
+import { PageModel, pages, type Source } from "./offline";
 import { steps } from "./steps";
 import { tabs } from "./tabs";
 import { telemetry } from "./telemetry";
@@ -28,7 +29,7 @@ function render(link: Link, { model, el }: View): () => void {
 
   const head = tabs(PANELS, (id, host) => {
     const panel = PANELS.find((known) => known.id === id);
-    if (panel && !mounted.has(id)) mounted.set(id, mount(panel, host, context));
+    if (panel && !mounted.has(id)) mounted.set(id, fill(panel, host, context));
     remember(model, id);
   });
   root.append(
@@ -74,7 +75,7 @@ function keepKeys(root: HTMLElement): () => void {
 }
 
 /** anywidget calls this once a model: its views share one link, and what it has loaded. */
-export default () => {
+const widget = () => {
   let link: Link | undefined;
   const shared = (model: Model) => (link ??= new Link(model));
   return {
@@ -82,3 +83,12 @@ export default () => {
     render: (view: View) => render(shared(view.model), view),
   };
 };
+
+/** Show a profile that the page itself holds; the result takes it down. */
+export function mount(el: HTMLElement, source: Source): () => void {
+  return widget().render({ model: new PageModel(source), el });
+}
+
+pages().forEach(([el, source]) => mount(el, source));
+
+export default widget;

@@ -37,7 +37,7 @@ const GONE =
   "profkit.load(…), to see this.";
 
 /** Ask for the panel's table and show it; the result takes it down. */
-export function mount(panel: Panel, host: HTMLElement, context: Context): () => void {
+export function fill(panel: Panel, host: HTMLElement, context: Context): () => void {
   let dispose = () => {};
   let closed = false;
 

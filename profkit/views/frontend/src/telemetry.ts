@@ -7,29 +7,29 @@ import { notice, type Panel, type Selection } from "./panel";
 import type { Table } from "./protocol";
 import type { Theme } from "./theme";
 
-interface Track {
+export interface Track {
   metric: string;
   label: string;
   unit: string;
   device: number;
 }
-interface Info {
+export interface Info {
   tracks: Track[];
   wall_ns: number;
   clock_reasons: string[];
   reason: string | null;
 }
-interface Reading {
+export interface Reading {
   track: Track;
   times: number[]; // ns of the record
   values: (number | null)[];
 }
 
 /** Units whose readings mean something against zero; the others are read by their changes. */
-const FROM_ZERO = new Set(["W", "%", "bytes", "bytes/s"]);
+export const FROM_ZERO = new Set(["W", "%", "bytes", "bytes/s"]);
 
 /** Hardware counters tell of the time before a reading, not of its moment. */
-const COUNTER = /_active_|_occupancy_|_per_s$/;
+export const COUNTER = /_active_|_occupancy_|_per_s$/;
 
 export const telemetry: Panel = {
   id: "telemetry",
@@ -154,7 +154,7 @@ function lineOf({ track, times, values }: Reading, all: readonly number[], alone
 }
 
 /** The reading closest to a moment. */
-function nearest({ times, values }: Reading, time: number): number | null {
+export function nearest({ times, values }: Reading, time: number): number | null {
   let low = 0;
   let high = times.length - 1;
   while (high - low > 1) {
@@ -166,7 +166,7 @@ function nearest({ times, values }: Reading, time: number): number | null {
   return values[at] ?? null;
 }
 
-function readingsOf(table: Table<Info>): Reading[] {
+export function readingsOf(table: Table<Info>): Reading[] {
   const readings = table.info.tracks.map((track): Reading => ({ track, times: [], values: [] }));
   const track = table.numbers("track");
   const values = table.numbers("value");
