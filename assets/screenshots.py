@@ -15,7 +15,7 @@ from browser.lab import Lab, chromium, jupyterlab  # noqa: E402  (the tests' own
 from playwright.sync_api import Browser, Page  # noqa: E402
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-TABS = ("Overview", "Kernels", "Steps", "Telemetry")
+TABS = ("Overview", "Timeline", "Kernels", "Steps", "Telemetry")
 CELL = """
 from profkit.formats import archive
 from profkit.views.widgets.profile import ProfileView
@@ -62,7 +62,7 @@ def show(page: Page, tab: str) -> None:
     page.locator(".pk-tab", has_text=tab).click()
     page.mouse.move(0, 0)
     panel = page.locator(".pk-panel:visible")
-    panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas").first.wait_for()
+    panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas").first.wait_for()
     plot = panel.locator(".pk-over").first
     if plot.count():
         box = plot.bounding_box()

@@ -21,7 +21,7 @@ from profkit.views import format as words
 from profkit.views.content import describe
 
 HOSTILE = "<img src=x onerror='window.stranger=1'><b>bold</b>{{7*7}}\u202etxt"
-TABS = ("Overview", "Kernels", "Steps", "Telemetry")
+TABS = ("Overview", "Timeline", "Kernels", "Steps", "Telemetry")
 SETUP = """
 import json
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_tabs_open_with_the_mouse(view: View):
 def test_tabs_open_with_the_keyboard(view: View):
     view.tab("Overview").focus()
     for key, name in (
-        ("ArrowRight", "Kernels"),
+        ("ArrowRight", "Timeline"),
         ("End", "Telemetry"),
         ("ArrowRight", "Overview"),
         ("ArrowLeft", "Telemetry"),

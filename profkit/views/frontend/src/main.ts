@@ -4,15 +4,16 @@ import { h } from "./dom";
 import { kernels } from "./kernels";
 import { Link, type Model } from "./link";
 import { overview } from "./overview";
+import { PageModel, pages, type Source } from "./offline";
 import { type Context, fill, type Panel, type Selection } from "./panel";
 import { Signal } from "./signal";
-import { PageModel, pages, type Source } from "./offline";
 import { steps } from "./steps";
 import { tabs } from "./tabs";
 import { telemetry } from "./telemetry";
 import { followTheme, type Palette } from "./theme";
+import { timeline } from "./timeline/panel";
 
-const PANELS: readonly Panel[] = [overview, kernels, steps, telemetry];
+const PANELS: readonly Panel[] = [overview, timeline, kernels, steps, telemetry];
 
 interface View {
   model: Model;
