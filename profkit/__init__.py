@@ -14,6 +14,7 @@ _HOMES = {
     "Run": "run",
     "step": "capture.session",
     "region": "capture.session",
+    "track_kv": "capture.trackers",
     "ProfkitError": "errors",
 }
 """Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
@@ -28,12 +29,14 @@ __all__ = [
     "profile",
     "region",
     "step",
+    "track_kv",
     "unload_ipython_extension",
 ]
 
 if TYPE_CHECKING:
     from profkit.capture.session import region as region
     from profkit.capture.session import step as step
+    from profkit.capture.trackers import track_kv as track_kv
     from profkit.errors import ProfkitError as ProfkitError
     from profkit.run import Run as Run
     from profkit.run import load as load

@@ -127,13 +127,20 @@ STEPS: Final = _schema(
     ("generation", pa.int32()),  # counts generate calls, or prompts where there is no such call
 )
 KV: Final = _schema(
-    ("step", pa.int32()),
+    ("step", pa.int32()),  # row of `steps`; -1: a call that is no step, such as one of continuous batching
+    ("time", pa.int64()),  # when it was read: on the host, at the end of the step
     ("layer_kind", _LABEL),
-    ("logical_bytes", pa.int64()),
-    ("storage_bytes", pa.int64()),
-    ("tokens", pa.int64()),
-    ("allocated", pa.int64()),
+    ("device", pa.int16()),  # where the layers lie
+    ("layers", pa.int32()),
+    ("sequences", pa.int32()),  # rows of the batch, beams included; of a paged cache its requests
+    ("tokens", pa.int64()),  # per sequence, of the layer that holds most; of a paged cache over all of them
+    ("logical_bytes", pa.int64()),  # what those tokens take
+    ("capacity_bytes", pa.int64()),  # what the tensors, or the pages given out, have room for
+    ("storage_bytes", pa.int64()),  # memory held for it, shared storages once
+    ("padding_bytes", pa.int64()),  # part of logical_bytes: tokens that only fill up a prompt
+    ("allocated", pa.int64()),  # of the device, by torch's allocator
     ("reserved", pa.int64()),
+    ("inactive", pa.int64()),  # free parts of blocks that are in use in part
 )
 REQUESTS: Final = _schema(
     ("scheduled", pa.int64()),

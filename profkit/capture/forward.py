@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from profkit.capture.clock import Clock
+from profkit.capture.kvcache import KVRecorder, holds_kv
 from profkit.capture.steps import Generate, Step, StepRecorder
 from profkit.record import Phase
 
 _TOKEN_ARGUMENTS: Final = ("decoder_input_ids", "input_ids", "inputs_embeds", "decoder_inputs_embeds")
 _PACKED_ARGUMENTS: Final = ("cu_seq_lens_q", "cu_seqlens_q")
+_MOST_MASKS: Final = 64 * 2**20
+"""Bytes of prompts' masks that a profile keeps alive; padding of later prompts is then not known."""
 _CACHE_ARGUMENTS: Final = ("past_key_values", "cache", "cache_params", "kv_cache")
 
 
@@ -41,6 +44,7 @@ class _Call:
     module: int  # id
     step: Step | None = None
     state: Sequences | None = None
+    outermost: bool = False
 
 
 class ForwardWatcher:
@@ -50,8 +54,8 @@ class ForwardWatcher:
     is copied and no value of a tensor is read.
     """
 
-    def __init__(self, recorder: StepRecorder, clock: Clock) -> None:
-        self._recorder, self._clock = recorder, clock
+    def __init__(self, recorder: StepRecorder, clock: Clock, kv: KVRecorder | None = None) -> None:
+        self._recorder, self._clock, self._kv = recorder, clock, kv
         self._undo: list[Callable[[], None]] = []
         self._modules: list[Any] = []
         self._hooked: set[int] = set()  # ids of modules
@@ -61,6 +65,7 @@ class ForwardWatcher:
         self._local = threading.local()
         self.stepped: dict[int, Any] = {}  # by id: modules of which a step was recorded
         self.notes: list[str] = []  # for the record: what could not be watched, or failed
+        self._kept_masks = 0  # bytes
         self.other_calls = 0  # calls of a watched module without tokens
         self.packed_calls = 0  # calls with several sequences in one row, each perhaps in another phase
 
@@ -138,6 +143,7 @@ class ForwardWatcher:
             self._clock.now(),
             fresh=_cache_of(kwargs) is None,
             prompt=_prompt_tokens(model, args, kwargs),
+            mask=_mask_of(kwargs),
             beams=_beams(model, kwargs),
         )
         self._local.drafting = {id(m) for m in self._modules} - {id(m) for m in model.modules()}
@@ -184,6 +190,7 @@ class ForwardWatcher:
             stack.clear()  # an interrupt left the last call of this module open
         call = _Call(id(module))
         if not stack:
+            call.outermost = True
             device = self._devices.get(id(module))
             call.step, call.state = self._describe(module, args, kwargs, device)
             if call.step is not None:
@@ -196,12 +203,17 @@ class ForwardWatcher:
             return
         call = stack.pop()
         if call.step is None or call.state is None or output is None:  # None: the forward raised
+            if self._kv is not None and call.outermost and output is not None and _is_packed(kwargs):
+                self._kv.read_loose(module, _cache_of(kwargs))
             return
         self._recorder.close(call.step, self._devices.get(id(module)))
         self.stepped[id(module)] = module
-        returned = _cache_of(output) if isinstance(output, Mapping) else None
+        returned = _cache_in(output)
         if returned is not None:
             self._remember(module, returned, call.state)
+        if self._kv is not None:
+            cache = returned if returned is not None else _cache_of(kwargs, args)
+            call.step.kv = self._kv.read(module, cache, call.state.tokens, _encoded_tokens(kwargs))
 
     @contextlib.contextmanager
     def declared(self) -> Iterator[bool]:
@@ -232,13 +244,13 @@ class ForwardWatcher:
         if shape is None:
             self.other_calls += 1
             return None, None
-        if any(kwargs.get(name) is not None for name in _PACKED_ARGUMENTS):
+        if _is_packed(kwargs):
             self.packed_calls += 1
             return None, None
         if device is not None and torch.cuda.is_current_stream_capturing():
             return None, None  # recorded into a graph, not run
         batch, query = shape
-        cache = _cache_of(kwargs)
+        cache = _cache_of(kwargs, args)
         state = self._known(module, cache)
         call = self._generating()
         if call is not None and id(module) in self._local.drafting:
@@ -263,8 +275,18 @@ class ForwardWatcher:
             tokens_out=None,
             generation=generation,
             call=call,
+            mask=self._padding_mask(kwargs, call, batch) if phase is Phase.PREFILL else None,
         )
         return step, after
+
+    def _padding_mask(self, kwargs: Mapping[str, Any], call: Generate | None, batch: int) -> Any:
+        """The mask [B, T] that tells which tokens of a prompt only fill it up; kept to be read after the block."""
+        for mask in (_mask_of(kwargs), call.mask if call is not None else None):
+            shape = getattr(mask, "shape", None)
+            if mask is not None and shape is not None and len(shape) == 2 and shape[0] == batch:
+                self._kept_masks += mask.nbytes
+                return mask if self._kept_masks <= _MOST_MASKS else None
+        return None
 
     @staticmethod
     def _context(cache: Any, state: Sequences | None, call: Generate | None, query: int) -> int | None:
@@ -393,8 +415,34 @@ def _returned_tokens(output: Any) -> int | None:
     return shape[1] if shape is not None else None
 
 
-def _cache_of(kwargs: Mapping[str, Any]) -> Any:
-    return next((kwargs[name] for name in _CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
+def _cache_of(kwargs: Mapping[str, Any], args: Sequence[Any] = ()) -> Any:
+    named = next((kwargs[name] for name in _CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
+    return named if named is not None else next(filter(holds_kv, args), None)
+
+
+def _cache_in(output: Any) -> Any:
+    """The cache that a forward returned."""
+    if isinstance(output, Mapping):
+        return _cache_of(output)
+    return next(filter(holds_kv, output), None) if isinstance(output, tuple) else None
+
+
+def _is_packed(kwargs: Mapping[str, Any]) -> bool:
+    return any(kwargs.get(name) is not None for name in _PACKED_ARGUMENTS)
+
+
+def _encoded_tokens(kwargs: Mapping[str, Any]) -> int | None:
+    """Tokens per sequence of an encoder's output in a call; None: unknown."""
+    encoded = kwargs.get("encoder_outputs")
+    first = encoded[0] if isinstance(encoded, tuple | list) and encoded else getattr(encoded, "last_hidden_state", None)
+    shape = getattr(first, "shape", None)
+    return int(shape[1]) if shape is not None and len(shape) == 3 else None
+
+
+def _mask_of(kwargs: Mapping[str, Any]) -> Any:
+    """The attention mask of the decoder's tokens in a call."""
+    decoder = any(kwargs.get(name) is not None for name in _TOKEN_ARGUMENTS if name.startswith("decoder"))
+    return kwargs.get("decoder_attention_mask" if decoder else "attention_mask")
 
 
 def _key(module: Any, cache: Any) -> _Key:

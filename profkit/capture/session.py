@@ -17,11 +17,14 @@ from profkit.capture.clock import Clock, synchronize
 from profkit.capture.environment import environment
 from profkit.capture.forward import ForwardWatcher
 from profkit.capture.kineto import Kineto, TraceLostError, columns
+from profkit.capture.kvcache import KVRecorder
+from profkit.capture.kvtable import kv_table, lacks
 from profkit.capture.nvml import ReadingError, torch_gpus
 from profkit.capture.overhead import Overhead
 from profkit.capture.redact import redact
 from profkit.capture.steps import Step, StepRecorder
 from profkit.capture.telemetry import Readings, Telemetry
+from profkit.capture.trackers import KVTracker, trackers
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.models.weights import UnknownWeightsError, decode_weights
 from profkit.record import EVENTS, KERNELS, OPS, EventKind, Meta, Phase, Record
@@ -103,7 +106,8 @@ class Session:
         self.devices = self._find_gpus()
         self._telemetry = Telemetry(self._clock, hz=self._options.telemetry_hz)
         self._steps = StepRecorder(self._clock)
-        self._forward = ForwardWatcher(self._steps, self._clock)
+        self._kv = KVRecorder(self._clock, trackers)
+        self._forward = ForwardWatcher(self._steps, self._clock, self._kv)
         self._kineto: Kineto | None = None
         self._overhead = Overhead(self.devices[0] if self.devices else None)
         if self._options.trace:
@@ -118,6 +122,9 @@ class Session:
             self._kineto = kineto
             self._undo.callback(self._drop_trace)
             self._overhead.under()
+        self._undo.callback(_close_trackers, set(trackers))
+        self._undo.callback(self._kv.paged.detach)
+        self._kv.paged.attach()
         self._undo.callback(self._forward.detach)
         self._forward.attach(self._modules)
         self._telemetry.start()
@@ -164,6 +171,7 @@ class Session:
         steps = _shift(self._steps.table(timed=gpu_works), begin, "sent", "start", "end")
         steps = steps.filter(pc.less(steps["start"], end - begin))
         self._note_steps(steps)
+        kv = self._kv_table(len(steps), begin, end, gpu_works)
         self._missing |= readings.not_measured
         meta = Meta(
             name=self._name,
@@ -195,7 +203,7 @@ class Session:
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing
         telemetry = _shift(readings.table, begin, "time")
-        return Record(meta, events=events, kernels=kernels, telemetry=telemetry, steps=steps, ops=ops)
+        return Record(meta, events=events, kernels=kernels, telemetry=telemetry, steps=steps, kv=kv, ops=ops)
 
     @contextlib.contextmanager
     def step(self, step: Step, device: int | None) -> Iterator[None]:
@@ -211,6 +219,8 @@ class Session:
                 yield
             finally:
                 self._steps.close(step, device)
+                if self._kv.tracked:
+                    step.kv = self._kv.read(None, None, None)
 
     def _wait(self) -> bool:
         """Wait for the GPUs; False where they fail to answer."""
@@ -294,6 +304,18 @@ class Session:
                 "compiled function or a replayed CUDA graph hides it; mark steps with profkit.step"
             )
         self._missing["steps"] = reason
+
+    def _kv_table(self, steps: int, begin: int, end: int, gpu_works: bool) -> pa.Table:
+        """The table `kv` of the first `steps` steps, and of calls that are none."""
+        ordered = self._steps.ordered()[:steps]
+        loose = [reading for reading in self._kv.loose if reading.time < end]
+        table = _shift(kv_table(ordered, loose, masks=gpu_works), begin, "time")
+        self._steps.drop_masks()
+        self._kv.forget()
+        self._warnings += self._kv.notes
+        if not len(table):
+            self._missing["kv"] = lacks(ordered, self._kv.seen, self._kv.notes)
+        return table
 
     def _drop_trace(self) -> None:
         """Stop a profiler that a failed start left running."""
@@ -393,6 +415,12 @@ def _check(name: str, value: object, least: int) -> None:
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _close_trackers(before: set[KVTracker]) -> None:
+    """End those that the block has set."""
+    for tracker in set(trackers) - before:
+        tracker.close()
 
 
 def _release() -> None:

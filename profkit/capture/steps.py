@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from profkit.capture.clock import Clock
+from profkit.capture.kvcache import Reading
 from profkit.record import STEPS, Phase
 
 
@@ -22,6 +23,7 @@ class Generate:
     prompt: int | None  # tokens that it was given; None: unknown
     length: int | None = None  # tokens that it returned, the prompt included; None: unknown
     beams: int = 1  # rows that are computed for each sequence that it returns
+    mask: Any = None  # attention mask that it was given
 
 
 @dataclass
@@ -38,6 +40,8 @@ class Step:
     call: Generate | None = None  # the generate call around it
     host_duration: int = 0
     marks: tuple[Any, Any] | None = None  # CUDA events before and after
+    kv: Reading | None = None  # the cache after it
+    mask: Any = None  # attention mask [B, T] of a prefill: which of the prompt's tokens fill it up
 
 
 _SPARE_EVENTS: Final = 128
@@ -132,12 +136,23 @@ class StepRecorder:
         with self._lock:
             self._steps.append(step)
 
+    def ordered(self) -> list[Step]:
+        """The steps so far, in order of start: row n of `table` is the nth."""
+        return sorted(self._steps, key=lambda step: step.start)
+
+    def drop_masks(self) -> None:
+        """Let go of the prompts' masks."""
+        for step in self._steps:
+            step.mask = None
+            if step.call is not None:
+                step.call.mask = None
+
     def table(self, timed: bool = True) -> pa.Table:
         """The table `steps`, in order of start. Waits for the GPU's last mark, unless not `timed` on the GPU."""
         times: dict[int, int] = {}
         for timer in self._timers.values() if timed else ():
             times.update(timer.times())
-        steps = sorted(self._steps, key=lambda step: step.start)
+        steps = self.ordered()
         _count_tokens(steps)
         first_start: dict[int, int] = {}
         rows = []

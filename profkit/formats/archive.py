@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from profkit.errors import RecordError
-from profkit.record import EVENTS, SCHEMA_VERSION, SCHEMAS, EventKind, Meta, Phase, Record, conform
+from profkit.record import EVENTS, KV, SCHEMA_VERSION, SCHEMAS, EventKind, Meta, Phase, Record, conform
 
 SUFFIX: Final = ".profkit"
 META_NAME: Final = "record.json"
@@ -34,6 +34,8 @@ _REQUIRED: Final = {
     "ops": ("event", "inputs"),
 }
 """Columns without empty cells: what they hold is always known."""
+_ADDED: Final = {"kv": ("time", "device", "layers", "sequences", "capacity_bytes", "padding_bytes", "inactive")}
+"""Columns that the first files of this schema version do not have."""
 _ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)  # the same record gives the same bytes
 
 
@@ -169,7 +171,11 @@ def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:
         encoded = sum(group.total_byte_size for group in groups)
         rows = sum(group.num_rows for group in groups)
         _check_size(before + max(encoded, rows * sum(map(_cell_bytes, schema.types))), source)
-        return conform(name, file.read(columns=schema.names))
+        table = file.read(columns=schema.names)
+        for column in _ADDED.get(name, ()):
+            if column not in known:
+                table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
+        return conform(name, table)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RecordError(f"{source}: table {name!r} is damaged: {error}") from error
 
@@ -185,6 +191,10 @@ def _cell_bytes(kind: pa.DataType) -> int:
 
 _LONGEST_NS: Final = 2**60
 """36 years: a time beyond it is damage, and sums of such times would overflow."""
+
+
+_LARGEST: Final = 2**56
+"""64 PiB, and as many tokens."""
 
 
 def _check_values(record: Record, source: Path) -> None:
@@ -205,6 +215,10 @@ def _check_values(record: Record, source: Path) -> None:
         lowest = 0 if column == "duration" else -_LONGEST_NS
         if len(values) and not (lowest <= values.min() and values.max() < _LONGEST_NS):
             raise RecordError(f"{source}: column {table}.{column} holds times that no profile has")
+    for column in KV.names[KV.names.index("layers") :]:
+        values = pc.drop_null(record.kv[column]).to_numpy()
+        if len(values) and not (values.min() >= 0 and values.max() < _LARGEST):
+            raise RecordError(f"{source}: column kv.{column} holds a size that no cache has")
     for table, column, known in (("events", "kind", EventKind), ("steps", "phase", Phase)):
         words = set(pc.unique(record.tables[table][column].cast(pa.string())).to_pylist())
         if strange := words - set(map(str, known)):

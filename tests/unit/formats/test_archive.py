@@ -43,6 +43,7 @@ KNOWN = {
     ("steps", "phase"): st.sampled_from([str(phase) for phase in Phase]),
     ("steps", "start"): TIMES,
     ("steps", "end"): TIMES,
+    **{("kv", name): st.integers(0, 2**31 - 1) for name in SCHEMAS["kv"].names[4:]},
 }
 
 
@@ -387,6 +388,28 @@ def test_a_table_of_another_form_is_an_error(path):
 def test_a_missing_column_is_named(path):
     edit_table(path, "steps", lambda table: table.drop_columns(["end", "batch"]))
     with pytest.raises(RecordError, match="table 'steps' has no column end, batch"):
+        archive.load(path)
+
+
+def kv_rows():
+    return records.rows(SCHEMAS["kv"], [{"step": 0, "layer_kind": "full", "logical_bytes": 5, "tokens": 1}])
+
+
+def test_a_cache_table_of_the_first_files_is_read(tmp_path):
+    record = records.gpu_record()
+    record.kv = kv_rows()
+    path = archive.save(record, tmp_path / "run")
+    first = ["step", "layer_kind", "logical_bytes", "storage_bytes", "tokens", "allocated", "reserved"]
+    edit_table(path, "kv", lambda table: table.select(first))
+    assert archive.load(path).kv.to_pylist() == kv_rows().to_pylist()
+
+
+def test_a_size_that_no_cache_has_is_refused(tmp_path):
+    record = records.gpu_record()
+    record.kv = kv_rows()
+    path = archive.save(record, tmp_path / "run")
+    edit_table(path, "kv", set_first("logical_bytes", -1))
+    with pytest.raises(RecordError, match=r"kv\.logical_bytes holds a size that no cache has"):
         archive.load(path)
 
 
