@@ -259,7 +259,7 @@ def _indexed(layers: Sequence[Any], count: _Count) -> None:
 FULL: Final = "full"
 SLIDING: Final = "sliding"
 CROSS: Final = "cross"
-LATENT: Final = "latent"
+LATENT: Final = "mla"
 LINEAR: Final = "linear"
 QUANTIZED: Final = "quantized"
 INDEXER: Final = "indexer"

@@ -45,6 +45,11 @@ def size(size_bytes: float | None) -> str:
     return _scaled(size_bytes, _SIZE)
 
 
+def memory(size_bytes: float | None) -> str:
+    """A GPU's memory, which is bought in powers of 1024: ``139 GiB``."""
+    return _with_unit(None if size_bytes is None else size_bytes / 2**30, "GiB")
+
+
 def power(watts: float | None) -> str:
     """``231 W``."""
     return _with_unit(watts, "W")

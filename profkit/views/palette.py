@@ -46,6 +46,17 @@ IDLE: Final[dict[Cause, Colour]] = {
     Cause.UNKNOWN: Colour("#3d3d3d", "#e8e8e8"),
 }
 
+KV: Final[dict[str, Colour]] = {
+    "full": WORK[WorkKind.MATMUL],
+    "sliding": WORK[WorkKind.NORM],
+    "mla": WORK[WorkKind.COPY],
+    "linear": WORK[WorkKind.ELEMENTWISE],
+    "cross": WORK[WorkKind.ATTENTION],
+    "quantized": WORK[WorkKind.COMMUNICATION],
+    "other": WORK[WorkKind.OTHER],
+}
+"""Kinds of layers in a KV cache; kinds of work are not drawn beside them."""
+
 PHASES: Final[dict[Phase, Colour]] = {
     Phase.PREFILL: Colour("#333c48", "#e3e8ee"),
     Phase.DECODE: Colour("#8490a0", "#7f8a99"),
@@ -103,11 +114,16 @@ def work(kind: str) -> Colour:
     return WORK[next((known for known in WorkKind if known == kind), WorkKind.OTHER)]
 
 
+def kv(kind: str) -> Colour:
+    """The colour of a kind of layer in a KV cache; an engine's own kinds have that of "other"."""
+    return KV.get(kind.partition(" ")[0], KV["other"])  # "full on the host"
+
+
 def as_json() -> dict[str, dict[str, dict[str, str]]]:
     """The palette as plain data: group → name → {"light", "dark"}.
 
-    Groups are "work", "idle", "phase", "side" (host, gpu), "metric", "series" (0, 1, ...) and "page" (background,
-    text, faint, grid, error).
+    Groups are "work", "idle", "phase", "side" (host, gpu), "metric", "kv", "series" (0, 1, ...) and "page"
+    (background, text, faint, grid, error).
     """
     groups: dict[str, dict[str, Colour]] = {
         "work": {str(name): colour for name, colour in WORK.items()},
@@ -115,6 +131,7 @@ def as_json() -> dict[str, dict[str, dict[str, str]]]:
         "phase": {str(name): colour for name, colour in PHASES.items()},
         "side": {"host": HOST, "gpu": GPU},
         "metric": {str(name): colour for name, colour in METRICS.items()},
+        "kv": KV,
         "series": {str(at): colour for at, colour in enumerate(SERIES)},
         "page": {"background": BACKGROUND, "text": TEXT, "faint": FAINT, "grid": GRID, "error": ERROR},
     }

@@ -159,9 +159,9 @@ def test_latent_attention_is_cached_compressed():
         first_k_dense_replace=LAYERS,
     )
     run = generated(transformers.DeepseekV3ForCausalLM(config).eval())
-    assert kinds(run) == {"latent"}
+    assert kinds(run) == {"mla"}
     each = LAYERS * BATCH * (rank + rope) * FLOAT
-    assert column(run, "logical_bytes", "latent") == tuple(each * tokens for tokens in HELD)
+    assert column(run, "logical_bytes", "mla") == tuple(each * tokens for tokens in HELD)
 
 
 def test_linear_attention_keeps_states_that_do_not_grow():

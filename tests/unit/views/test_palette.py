@@ -33,7 +33,14 @@ SAME_UNIT = [
     {metric: palette.METRICS[metric] for metric in Metric if metric.unit == unit}
     for unit in dict.fromkeys(metric.unit for metric in Metric)
 ]
-GROUPS = [palette.WORK, palette.IDLE, palette.PHASES, {"host": palette.HOST, "gpu": palette.GPU}, *SAME_UNIT]
+GROUPS = [
+    palette.WORK,
+    palette.KV,
+    palette.IDLE,
+    palette.PHASES,
+    {"host": palette.HOST, "gpu": palette.GPU},
+    *SAME_UNIT,
+]
 
 
 def linear(colour):
@@ -85,7 +92,7 @@ def test_colours_stand_out_from_the_background(theme):
 
 def test_json_has_all_groups_in_both_themes():
     data = json.loads(json.dumps(palette.as_json()))
-    assert set(data) == {"work", "idle", "phase", "side", "metric", "series", "page"}
+    assert set(data) == {"work", "idle", "phase", "side", "metric", "kv", "series", "page"}
     assert data["work"]["matmul"] == {
         "light": palette.WORK[WorkKind.MATMUL].light,
         "dark": palette.WORK[WorkKind.MATMUL].dark,
