@@ -13,7 +13,6 @@ import pandas as pd
 
 from profkit.analysis import idle as idle_analysis
 from profkit.analysis import kernels as kernel_analysis
-from profkit.analysis import kv as kv_analysis
 from profkit.analysis import steps as step_analysis
 from profkit.analysis.summary import summarize
 from profkit.errors import OptionError, RecordError
@@ -69,7 +68,7 @@ class Run:
     @cached_property
     def kv(self) -> pd.DataFrame:
         """One row per step and kind of layer: the cache after the step."""
-        return kv_analysis.kv_frame(self.record)
+        return self.record.kv.to_pandas()
 
     def summary(self, link: str | None = None) -> SummaryView:
         """The profile in a dozen numbers; shows itself as text, HTML and PNG."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -184,7 +185,7 @@ def _labels(frame: pd.DataFrame) -> pd.Series[str]:
 def _main_device(frame: pd.DataFrame) -> int:
     """The device that holds most of the cache."""
     held = frame["storage_bytes"].fillna(frame["logical_bytes"]).fillna(0).groupby(frame["device"]).max()
-    return int(held.idxmax())
+    return int(held.index[int(np.argmax(held.to_numpy(dtype=float)))])
 
 
 def _with_lengths(record: Record) -> pd.DataFrame:
@@ -232,7 +233,7 @@ def _fit(rows: pd.DataFrame) -> float | None:
     return float(away @ (size - size.mean()) / (away @ away))
 
 
-def _growing(parts: list[tuple[float | None, int | None]]) -> float | None:
+def _growing(parts: Sequence[tuple[float | None, float | None]]) -> float | None:
     """What the next token adds: the kinds without a window, once the windows are full."""
     growing = [per_token for per_token, window in parts if per_token is not None and window is None]
     return sum(growing) if growing else None

@@ -13,6 +13,7 @@ from profkit.analysis.events import kind_rows, launch_calls
 from profkit.analysis.floor import NoFloorError, decode_floor
 from profkit.analysis.idle import Idle, idle
 from profkit.analysis.kernels import kernels
+from profkit.analysis.kv import KVGrowth, kv_growth
 from profkit.analysis.steps import StepStats, step_stats, steps_frame
 from profkit.record import EventKind, Phase, Record
 
@@ -68,6 +69,7 @@ class Summary:
     where: str  # "gpu" or "host": what `top` and `kinds` count
     top: tuple[Work, ...]
     kinds: tuple[Work, ...]
+    kv: KVGrowth | None = None
     findings: tuple[Any, ...] = ()
     error: str | None = None
     warnings: tuple[str, ...] = ()
@@ -126,6 +128,7 @@ def summarize(record: Record) -> Summary:
         floor_source=floor.source if floor else None,
         stats=stats,
         idle=busy,
+        kv=kv_growth(record),
         where=frame.attrs["where"],
         top=_work(frame.head(TOP)),
         kinds=_work(kernels(record, by="kind")),

@@ -48,6 +48,14 @@ class Reading(NamedTuple):
     allocators: dict[int, Allocator]  # by GPU
 
 
+class Stored(NamedTuple):
+    """How a cache stores its tokens."""
+
+    dtype: str | None  # torch's name, or that of a quantized format; None: none that is known
+    static: bool = False  # room for all tokens, or a whole window, from the start
+    quantized: bool = False
+
+
 Tracker = Callable[[], Iterable[Size]]
 """What `track_kv` registers: the sizes now."""
 
@@ -62,6 +70,7 @@ class KVRecorder:
         self._lock = threading.Lock()
         self.paged = PagedCaches()
         self.loose: list[Reading] = []  # of calls that are no step
+        self.models: dict[int, tuple[Any, Stored]] = {}  # by id: whose caches were read
         self.notes: list[str] = []  # for the record
         self.seen = 0  # caches read, of a known kind or not
 
@@ -96,8 +105,9 @@ class KVRecorder:
                 self.loose.append(reading)
 
     def forget(self) -> None:
-        """Let go of the caches."""
+        """Let go of the caches and models."""
         self._walks.clear()
+        self.models.clear()
 
     @property
     def tracked(self) -> bool:
@@ -113,10 +123,13 @@ class KVRecorder:
 
     def _sizes(self, module: Any, cache: Any, length: int | None, encoded: int | None) -> tuple[Size, ...]:
         if self.paged.knows(cache):
+            self.models.setdefault(id(module), (module, Stored(str(cache.dtype), static=True)))
             return tuple(Size(*row) for row in self.paged.sizes(cache))
         found = self._walks.get(id(cache))
         if found is None or found[0]() is not cache or found[1].stale():
             walk = _walk_of(cache, _latent_rank(module))
+            if module is not None and (stored := walk.stored()) is not None:
+                self.models.setdefault(id(module), (module, stored))
             if not isinstance(walk, _Tuples):
                 # A walk holds the layers: it must not keep the tensors of a cache that is gone.
                 key = id(cache)
@@ -312,6 +325,18 @@ class _Walk:
         """Whether layers came since: a cache without a config makes each when it is first used."""
         return any(len(layers) != length for (layers, _), length in zip(self._lists, self._lengths, strict=True))
 
+    def stored(self) -> Stored | None:
+        """How its first layer that holds something stores it."""
+        for (_, reader), layers in self._parts.items():
+            if reader is _quantized and layers:
+                return _quantized_format(layers[0])
+        for (_, reader), layers in self._parts.items():
+            for layer in layers:
+                held = layer.conv_states.get(0) if reader is _states else layer.keys
+                if _is_tensor(held):
+                    return Stored(str(held.dtype), static=reader is _preallocated)
+        return None
+
     def sizes(self, length: int | None, encoded: int | None) -> tuple[Size, ...]:
         count = _Count(length, encoded)
         for (kind, reader), layers in self._parts.items():
@@ -369,6 +394,17 @@ def _known(layer: Any) -> _Parts:
     if parts is None:
         raise _UnknownCacheError(f"the KV cache has a layer of a class that is not known, {_full_name(layer)}")
     return parts
+
+
+def _quantized_format(layer: Any) -> Stored:
+    if hasattr(layer, "fp8_dtype"):
+        return Stored("fp8", quantized=True)
+    usual = layer.q_group_size == _GROUP
+    return Stored(f"int{layer.nbits}" if usual else None, quantized=True)
+
+
+_GROUP: Final = 64
+"""Elements that share a scale by default."""
 
 
 def _kind(layer: Any, kind: str, cross: bool, latent_rank: int | None) -> str:

@@ -18,6 +18,7 @@ from profkit.capture.environment import environment
 from profkit.capture.forward import ForwardWatcher
 from profkit.capture.kineto import Kineto, TraceLostError, columns
 from profkit.capture.kvcache import KVRecorder
+from profkit.capture.kvformula import Formula, NoFormulaError, kv_formula
 from profkit.capture.kvtable import kv_table, lacks
 from profkit.capture.nvml import ReadingError, torch_gpus
 from profkit.capture.overhead import Overhead
@@ -75,6 +76,7 @@ class Session:
         self._name, self._options, self._source = name, options, source
         self._modules = list(modules)
         self._clock = Clock()
+        self._kv_formula: Formula = {}
         self._undo = contextlib.ExitStack()
         self._warnings: list[str] = []
         self._missing: dict[str, str] = {}
@@ -184,6 +186,7 @@ class Session:
             peak_memory_bytes=peaks,
             energy_j=readings.energy_j,
             energy_error_j=readings.energy_error_j,
+            kv_formula=self._kv_formula,
             options=asdict(self._options),
             source=redact(self._source) if self._source is not None else None,
             error=described(error),
@@ -311,6 +314,11 @@ class Session:
         loose = [reading for reading in self._kv.loose if reading.time < end]
         table = _shift(kv_table(ordered, loose, masks=gpu_works), begin, "time")
         self._steps.drop_masks()
+        try:
+            self._kv_formula = kv_formula(self._kv)
+        except NoFormulaError as reason:
+            if len(table):
+                self._missing["kv_formula"] = str(reason)
         self._kv.forget()
         self._warnings += self._kv.notes
         if not len(table):

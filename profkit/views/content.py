@@ -10,7 +10,7 @@ from typing import Final
 from profkit.analysis.idle import Cause
 from profkit.analysis.steps import PhaseStats
 from profkit.analysis.summary import Summary, Work
-from profkit.views import palette
+from profkit.views import kv_words, palette
 from profkit.views.format import (
     NOT_AVAILABLE,
     clean,
@@ -99,6 +99,7 @@ class Content:
     top_title: str
     top: tuple[WorkRow, ...]
     findings: tuple[tuple[str, str], ...]  # title, remedy
+    memory: tuple[str, ...]  # the KV cache: sentences
     warnings: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]  # what was not measured, why
     link: str | None
@@ -122,6 +123,7 @@ def describe(summary: Summary, software: str = "", link: str | None = None) -> C
         top_title="Top kernels" if on_gpu else "Top operators",
         top=tuple(work_row(work) for work in summary.top),
         findings=tuple((clean(str(found.title)), clean(str(found.remedy))) for found in summary.findings),
+        memory=tuple(kv_words.sentences(summary.kv)) if summary.kv is not None else (),
         warnings=tuple(clean(warning) for warning in summary.warnings),
         missing=tuple(_missing(summary)),
         link=link,

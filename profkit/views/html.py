@@ -50,6 +50,7 @@ def _parts(content: Content) -> Iterator[str]:
         yield _table("pk-s-phases", "Prefill and decode", _head(PHASE_HEAD, 1), map(_phase, content.phases))
     if content.top:
         yield work_table(content.top_title, content.top)
+    yield from _list("Memory", [(line, "") for line in content.memory])
     yield from _list("Warnings", [(warning, "") for warning in content.warnings])
     yield from _list("Not measured", content.missing)
     if content.link:

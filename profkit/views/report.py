@@ -182,6 +182,7 @@ def _markdown(content: Content) -> Iterator[str]:
         yield from _md_table((content.top_title, "kind", "count", "total", "mean", "share"), top, words=2)
     for title, lines in (
         ("What to change first", content.findings),
+        ("Memory", tuple((line, "") for line in content.memory)),
         ("Warnings", tuple((warning, "") for warning in content.warnings)),
         ("Not measured", content.missing),
     ):

@@ -47,6 +47,7 @@ def _lines(content: Content) -> Iterator[str]:
         ]
         yield from ("", content.top_title)
         yield from _aligned([head, *work], right=(2, 3, 4, 5))
+    yield from _list("Memory", [(line, "") for line in content.memory])
     yield from _list("Warnings", [(warning, "") for warning in content.warnings])
     yield from _list("Not measured", content.missing)
     if content.link:

@@ -103,7 +103,7 @@ def meta(**changes: Any) -> Meta:
     return Meta(**defaults | changes)
 
 
-def gpu_record(matmul: str = MATMUL, **changes: Any) -> Record:
+def gpu_record(matmul: str = MATMUL, layer_kind: str = "full", **changes: Any) -> Record:
     """The record of this module's first lines; `changes` replace fields of its metadata."""
     events = Events()
     events.add(EventKind.OP, "aten::linear", 6, 5)
@@ -123,14 +123,29 @@ def gpu_record(matmul: str = MATMUL, **changes: Any) -> Record:
         "peak_memory_bytes": {0: 3_000_000_000},
         "energy_j": {0: 8.0},
         "energy_error_j": {0: 0.4},
+        "kv_formula": {layer_kind: {"layers": 32, "bytes_per_token": 131_072, "window": None, "fixed_bytes": 0}},
     }
     return Record(
         meta(**defaults | changes),
         events=events.table(),
         steps=rows(STEPS, [prefill, *decode]),
         telemetry=telemetry(),
-        kv=rows(KV, []),
+        kv=kv(layer_kind),
     )
+
+
+def kv(layer_kind: str) -> pa.Table:
+    """32 layers of an 8B Llama in bf16: 131 072 bytes per token, of 64 to 67 tokens; 2.8 GB lie beside them."""
+    entries = []
+    for at, end in enumerate((30, 50, 70, 90)):
+        tokens = 64 + at
+        size = dict.fromkeys(("logical_bytes", "capacity_bytes", "storage_bytes"), 131_072 * tokens)
+        allocated = 2_800_000_000 + 131_072 * tokens
+        entries.append(
+            {"step": at, "time": end * MS, "layer_kind": layer_kind, "device": 0, "layers": 32, "sequences": 1}
+            | {"tokens": tokens, **size, "allocated": allocated, "reserved": 3_200_000_000, "inactive": 9_000_000}
+        )
+    return rows(KV, entries)
 
 
 def telemetry() -> pa.Table:
@@ -179,7 +194,8 @@ def untraced_record(**changes: Any) -> Record:
     """`gpu_record` as --no-trace gives it: steps and telemetry, no events."""
     full = gpu_record()
     missing = dict.fromkeys(("gpu_busy", "kernels"), "profiled with --no-trace")
-    return Record(meta(**{"not_measured": missing} | changes), steps=full.steps, telemetry=full.telemetry)
+    tables = {"steps": full.steps, "telemetry": full.telemetry, "kv": full.kv}
+    return Record(meta(**{"not_measured": missing} | changes), **tables)
 
 
 def stepless_record(**changes: Any) -> Record:
@@ -198,6 +214,7 @@ def hostile_record(text: str) -> Record:
     """`gpu_record` with a stranger's text wherever a record holds text."""
     return gpu_record(
         matmul=text,
+        layer_kind=text,
         name=text,
         error=f"ValueError: {text}",
         source=text,

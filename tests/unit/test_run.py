@@ -39,7 +39,7 @@ def test_tables_are_frames_of_the_record(run):
     assert len(run.events) == len(run.record.events)
     assert len(run.telemetry) == len(run.record.telemetry)
     assert run.steps["end"].tolist() == [30 * MS, 50 * MS, 70 * MS, 90 * MS]
-    assert len(run.kv) == 0
+    assert run.kv["tokens"].tolist() == [64, 65, 66, 67]
     assert all(isinstance(frame, pd.DataFrame) for frame in (run.events, run.telemetry, run.steps, run.kv))
 
 

@@ -64,7 +64,8 @@ def _cache(axes: Axes, curve: pd.DataFrame) -> list[str]:
     kinds = [name.removeprefix(KIND) for name in curve.columns if name.startswith(KIND)]
     parts = {kind: _values(curve[f"{KIND}{kind}"]) for kind in kinds}
     lines = {name: _values(curve[f"{name}_bytes"]) for name in ("capacity", "storage")}
-    factor, unit = _unit(max(_top(values) for values in (*lines.values(), sum(map(np.nan_to_num, parts.values())))))
+    stacked: Floats = np.sum([np.nan_to_num(values) for values in parts.values()], axis=0)
+    factor, unit = _unit(max(_top(values) for values in (stacked, *lines.values())))
     edges = np.arange(len(curve) + 1) + 0.5
     low: Floats = np.zeros(len(curve))
     for kind, values in parts.items():
@@ -132,7 +133,7 @@ def _gpu(axes: Axes, curve: pd.DataFrame, growth: KVGrowth) -> None:
 
 
 def _values(column: pd.Series[float]) -> Floats:
-    return column.to_numpy(dtype=float, na_value=np.nan)
+    return np.asarray(column.to_numpy(dtype=float, na_value=np.nan), float)
 
 
 def _top(values: Floats) -> float:

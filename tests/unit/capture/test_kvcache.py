@@ -7,10 +7,14 @@ import weakref
 import pytest
 import torch
 import transformers
+from unit.models.tiny import DECODERS, ENCODER_DECODERS, model_of
 
 import profkit
+from profkit.analysis.kv import kv_growth
 from profkit.capture.clock import Clock
 from profkit.capture.kvcache import KVRecorder
+from profkit.models.shape import ModelShape
+from profkit.models.shape_costs import kv_bytes
 from profkit.record import HOST, KV
 
 BATCH, PROMPT, NEW = 2, 20, 4
@@ -29,7 +33,7 @@ SIZE = {
     "pad_token_id": 0,
 }
 TOKEN = 2 * KV_HEADS * WIDTH * FLOAT  # keys and values of a token in one layer
-GREEDY = {"max_new_tokens": NEW, "do_sample": False}
+GREEDY = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False}
 HYBRID = {"head_dim": WIDTH, "sliding_window": WINDOW, "layer_types": ["sliding_attention", "full_attention"] * 2}
 
 
@@ -46,7 +50,7 @@ def gemma2():
 
 
 def prompt(batch=BATCH, tokens=PROMPT):
-    return torch.randint(2, 100, (batch, tokens), generator=torch.Generator().manual_seed(0))
+    return torch.randint(3, 90, (batch, tokens), generator=torch.Generator().manual_seed(0))
 
 
 def measured(model, work):
@@ -67,6 +71,73 @@ def column(run, name, kind):
     return tuple(
         None if value is None else int(value) for value in rows[name].astype(object).where(rows[name].notna(), None)
     )
+
+
+def predicted(model, tokens, batch=BATCH, **options):
+    """What the architecture says that the cache takes, by kind."""
+    return kv_bytes(ModelShape.of(model), tokens, batch, kv_dtype="fp32", **options)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_every_known_architecture_is_measured_as_predicted(name):
+    model = model_of(name)
+    run = generated(model)
+    for step, rows in run.kv.groupby("step"):
+        by_kind = dict(zip(rows["layer_kind"], rows["logical_bytes"], strict=True))
+        assert by_kind == {kind: size for kind, size in predicted(model, HELD[step]).items() if kind != "shared"}
+    growth = kv_growth(run.record)
+    assert growth.deviation in (0, None)
+    assert growth.formula_missing is None
+    for kind in growth.kinds:
+        told = run.meta.kv_formula[kind.layer_kind]
+        assert told["layers"] == kind.layers
+        assert kind.deviation in (0, None)
+        if kind.window is not None:
+            assert kind.window == max(column(run, "tokens", kind.layer_kind))
+        if kind.layer_kind == "linear":
+            assert kind.logical_bytes == BATCH * told["fixed_bytes"]
+
+
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_encoder_decoders_are_measured_as_predicted(name):
+    model = model_of(name)
+    if name == "whisper":
+        sound = torch.randn(BATCH, model.config.num_mel_bins, 2 * model.config.max_source_positions)
+        run, source = generated(model, {"input_features": sound}), model.config.max_source_positions
+    else:
+        run, source = generated(model), PROMPT
+    for _, rows in run.kv.groupby("step"):
+        by_kind = dict(zip(rows["layer_kind"], rows["logical_bytes"], strict=True))
+        (held,) = rows.loc[rows["layer_kind"] == "full", "tokens"]
+        assert by_kind == predicted(model, int(held), source_tokens=source)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "deepseek_v3", "ministral"])
+def test_a_static_cache_has_the_predicted_room(name):
+    model, room = model_of(name), PROMPT + NEW - 1
+    run = generated(model, cache_implementation="static", disable_compile=True)
+    for _, rows in run.kv.groupby("step"):
+        by_kind = dict(zip(rows["layer_kind"], rows["capacity_bytes"], strict=True))
+        assert by_kind == predicted(model, 0, static=room)
+    assert kv_growth(run.record).deviation == 0
+
+
+def test_what_an_unknown_architecture_costs_is_not_guessed():
+    class Other(transformers.LlamaConfig):
+        model_type = "other"
+
+    model = llama()
+    model.config = Other(**SIZE)
+    run = generated(model)
+    assert run.meta.kv_formula == {}
+    assert "other" in run.meta.not_measured["kv_formula"]
+    assert kv_growth(run.record).bytes_per_token == LAYERS * TOKEN
+
+
+def test_two_models_have_no_formula_in_common():
+    first, second = llama(), llama()
+    run = measured([first, second], lambda: (first(prompt()), second(prompt())))
+    assert run.meta.not_measured["kv_formula"] == "2 models ran steps"
 
 
 def kinds(run):
@@ -90,13 +161,6 @@ def test_a_dynamic_cache_grows_by_its_tokens():
 def test_sizes_count_the_elements_type():
     run = generated(llama().to(torch.bfloat16))
     assert column(run, "logical_bytes", "full") == tuple(LAYERS * BATCH * tokens * TOKEN // 2 for tokens in HELD)
-
-
-@pytest.mark.parametrize("heads", [1, HEADS])
-def test_heads_of_mqa_and_mha(heads):
-    run = generated(llama(num_key_value_heads=heads))
-    each = LAYERS * BATCH * 2 * heads * WIDTH * FLOAT
-    assert column(run, "logical_bytes", "full") == tuple(each * tokens for tokens in HELD)
 
 
 def test_a_static_cache_holds_more_than_its_tokens():

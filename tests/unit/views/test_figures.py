@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
+from unit.kv_records import growing_record
 from unit.records import (
     MS,
     NO_GPU,
@@ -49,7 +50,7 @@ def long_record():
     return Record(meta(wall_ns=round(at * MS)), events=events.table(), steps=rows(STEPS, steps))
 
 
-RECORDS = [gpu_record, cpu_record, untraced_record, stepless_record, long_record]
+RECORDS = [gpu_record, growing_record, cpu_record, untraced_record, stepless_record, long_record]
 DRAWN = [(record, kind) for record in RECORDS for kind in available(record())]
 
 
@@ -81,7 +82,7 @@ def test_a_full_record_fills_every_figure():
 
 def test_a_record_is_offered_what_it_can_fill():
     assert available(cpu_record()) == ["timeline", "kernels", "steps"]
-    assert available(untraced_record()) == ["steps", "telemetry"]
+    assert available(untraced_record()) == ["steps", "kv", "telemetry"]
     assert available(stepless_record()) == ["timeline", "kernels", "telemetry"]
     assert available(empty_record()) == []
 
@@ -112,6 +113,7 @@ def test_a_figure_says_on_what_it_was_measured(kind):
     ("timeline", "The GPU was busy 38.0 % of 100 ms"),
     ("kernels", "Matmul takes 71.1 % of the GPU's 38.0 ms of work"),
     ("steps", "From token to token 20.0 ms (median of 3 gaps); the GPU works 60.0 % of a decode step"),
+    ("kv", "A token costs 131 kB of KV cache; 8.78 MB for 1 sequence of 67 tokens"),
     ("telemetry", "GPU 0 drew 80.0 W on average, 90.0 W at most, over 100 ms"),
 ])  # fmt: skip
 def test_the_title_is_the_finding(kind, finding):
