@@ -185,7 +185,7 @@ class Meta(msgspec.Struct, kw_only=True):
     energy_error_j: dict[int, float] = msgspec.field(default_factory=dict)  # device: ± of it
     decode_weight_bytes: int | None = None  # of the model's weights that every decode step reads
     decode_device: int | None = None  # where they lie
-    kv_formula: dict[str, dict[str, float | None]] = msgspec.field(default_factory=dict)  # see capture.kvformula
+    kv_formula: dict[str, dict[str, int | float | None]] = msgspec.field(default_factory=dict)  # see capture.kvformula
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     source: str | None = None  # the cell's code
     error: str | None = None  # what ended the block early

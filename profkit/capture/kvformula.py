@@ -12,7 +12,7 @@ from profkit.models.shape_costs import kv_bytes, kv_bytes_per_token
 _MANY: Final = 2**40
 """Tokens beyond every window."""
 
-Formula = dict[str, dict[str, float | None]]
+Formula = dict[str, dict[str, int | float | None]]
 
 
 class NoFormulaError(Exception):
@@ -66,5 +66,7 @@ def _room(stored: Stored) -> int | None:
     return _MANY if stored.static else None
 
 
-def _row(layers: int, per_token: float | None, window: int | None = None, fixed: int = 0) -> dict[str, float | None]:
+def _row(
+    layers: int, per_token: float | None, window: int | None = None, fixed: int = 0
+) -> dict[str, int | float | None]:
     return {"layers": layers, "bytes_per_token": per_token, "window": window, "fixed_bytes": fixed}

@@ -24,7 +24,9 @@ class View:
     def open(self, name: str) -> Locator:
         self.tab(name).click()
         expect(self.tab(name)).to_have_attribute("aria-selected", "true")
-        expect(self.panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas").first).to_be_visible()
+        expect(
+            self.panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas").first
+        ).to_be_visible()
         return self.panel
 
     def names(self) -> list[str]:

@@ -105,7 +105,7 @@ def test_a_cache_that_does_not_grow_never_fills_the_gpu():
         (changed(lambda row: row | {"sequences": None}), "how many sequences"),
         (changed(lambda row: row | {"storage_bytes": None}), "how much memory"),
         (changed(lambda row: row | {"logical_bytes": None}), "the size of a kind of layer"),
-        (records.gpu_record(), "no KV cache was read"),
+        (records.cpu_record(), "no KV cache was read"),
     ],
 )
 def test_what_is_missing_for_it_is_said(record, reason):
@@ -117,7 +117,7 @@ def test_what_is_missing_for_it_is_said(record, reason):
 
 def test_no_reading_no_growth():
     assert kv_growth(records.empty_record()) is None
-    assert kv_curve(records.gpu_record()).empty
+    assert kv_curve(records.cpu_record()).empty
 
 
 def test_tokens_of_a_paged_cache_are_those_of_all_sequences():
