@@ -15,7 +15,7 @@ from browser.lab import Lab, chromium, jupyterlab  # noqa: E402  (the tests' own
 from playwright.sync_api import Browser, Page  # noqa: E402
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
-TABS = ("Overview", "Timeline", "Kernels", "Steps", "Telemetry")
+TABS = ("Overview", "Timeline", "Kernels", "Steps", "KV cache", "Telemetry")
 CELL = """
 from profkit.formats import archive
 from profkit.views.widgets.profile import ProfileView
@@ -41,7 +41,7 @@ def main() -> None:
             page = open_view(lab, browser, options.width, options.scale)
             for tab in TABS:
                 show(page, tab)
-                file = options.output / f"profile-{tab.lower()}-{name}.png"
+                file = options.output / f"profile-{tab.lower().replace(' ', '-')}-{name}.png"
                 page.locator(".pk").screenshot(path=file)
                 print(file)
 

@@ -141,6 +141,8 @@ def kv_growth(record: Record) -> KVGrowth | None:
     )
 
 
+KIND: Final = "kind_"
+"""Before the name of a kind of layer: a column of `kv_curve`."""
 _SUMS: Final = ("logical_bytes", "capacity_bytes", "storage_bytes", "padding_bytes")
 
 
@@ -169,7 +171,7 @@ def kv_curve(record: Record) -> pd.DataFrame:
     for name in ("allocated", "reserved", "inactive"):
         curve[name] = state[name].first().reindex(curve.index)
     for label, rows in frame.groupby(_labels(frame), sort=False):
-        curve[f"kind_{label}"] = rows["logical_bytes"].groupby(reading[rows.index].to_numpy()).sum(min_count=1)
+        curve[f"{KIND}{label}"] = rows["logical_bytes"].groupby(reading[rows.index].to_numpy()).sum(min_count=1)
     steps = steps_frame(record)[["generation", "phase"]]
     return curve.join(steps, on="step").reset_index(drop=True)
 
@@ -335,7 +337,8 @@ def _outside(record: Record, curve: pd.DataFrame, device: int) -> int | None:
     table = record.telemetry
     used = table.filter(pc.and_(pc.equal(table["metric"], Metric.MEMORY_USED.value), pc.equal(table["device"], device)))
     most, reserved = pc.max(used["value"]).as_py(), _most(curve["reserved"])
-    return None if most is None or reserved is None else max(int(most) - reserved, 0)
+    # Less than torch held: it was read at another moment.
+    return None if most is None or reserved is None or most < reserved else int(most) - reserved
 
 
 def _most(values: pd.Series[Any]) -> int | None:

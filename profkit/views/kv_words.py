@@ -18,7 +18,8 @@ def headline(growth: KVGrowth) -> str:
     whose = f" for {_sequences(growth)}" if growth.peak_sequences is not None else ""
     if growth.bytes_per_token is None:
         return f"The KV cache takes {held}{whose}"
-    return f"A token costs {size(growth.bytes_per_token)} of KV cache; {held}{whose}"
+    windows = " once its windows are full" if any(kind.window is not None for kind in growth.kinds) else ""
+    return f"A token costs {size(growth.bytes_per_token)} of KV cache{windows}; {held}{whose}"
 
 
 def sentences(growth: KVGrowth) -> Iterator[str]:

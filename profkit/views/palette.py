@@ -116,7 +116,13 @@ def work(kind: str) -> Colour:
 
 def kv(kind: str) -> Colour:
     """The colour of a kind of layer in a KV cache; an engine's own kinds have that of "other"."""
-    return KV.get(kind.partition(" ")[0], KV["other"])  # "full on the host"
+    return KV[kv_group(kind)]
+
+
+def kv_group(kind: str) -> str:
+    """The name in `KV` of a kind of layer, also of "full on the host"."""
+    name = kind.partition(" ")[0]
+    return name if name in KV else "other"
 
 
 def as_json() -> dict[str, dict[str, dict[str, str]]]:

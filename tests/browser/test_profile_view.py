@@ -21,7 +21,7 @@ from profkit.views import format as words
 from profkit.views.content import describe
 
 HOSTILE = "<img src=x onerror='window.stranger=1'><b>bold</b>{{7*7}}\u202etxt"
-TABS = ("Overview", "Timeline", "Kernels", "Steps", "Telemetry")
+TABS = ("Overview", "Timeline", "Kernels", "Steps", "KV cache", "Telemetry")
 SETUP = """
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from profkit.analysis.kv import KVGrowth, kv_curve, kv_growth
+from profkit.analysis.kv import KIND, KVGrowth, kv_curve, kv_growth
 from profkit.record import Phase, Record
 from profkit.views import palette
 from profkit.views.figures.base import INK, SOFT, ReportFigure, canvas, label_ends, legend, style
@@ -19,7 +19,6 @@ from profkit.views.kv_words import headline
 
 Floats = npt.NDArray[np.float64]
 
-KIND: Final = "kind_"
 _GENERATIONS: Final = 12
 """More generations than this have no line each."""
 _SHADE: Final = "#ccd3dc"  # the phase's colour, pale enough to read a curve on it

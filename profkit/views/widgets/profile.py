@@ -20,7 +20,7 @@ from profkit.views.format import clean
 from profkit.views.widgets import protocol
 from profkit.views.widgets.tables import table
 
-TABS: Final = ("overview", "timeline", "kernels", "steps", "telemetry")
+TABS: Final = ("overview", "timeline", "kernels", "steps", "kv", "telemetry")
 _UNKEPT: Final = ("tile",)
 """Replies that are many and soon made again."""
 _reopened: list[Record] = []

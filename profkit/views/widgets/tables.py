@@ -13,13 +13,15 @@ import pyarrow.compute as pc
 from profkit.analysis import kernels as kernel_analysis
 from profkit.analysis import telemetry as telemetry_analysis
 from profkit.analysis.idle import idle_by_step
+from profkit.analysis.kv import KIND, kv_curve, kv_growth
 from profkit.analysis.steps import step_stats, steps_frame, token_gaps
 from profkit.analysis.summary import Work, summarize
 from profkit.errors import OptionError, nearest
 from profkit.record import Metric, Record
 from profkit.views import palette
 from profkit.views.content import PHASE_HEAD, describe
-from profkit.views.format import short_name
+from profkit.views.format import clean, memory, short_name, size
+from profkit.views.kv_words import sentences
 from profkit.views.widgets import protocol
 from profkit.views.widgets import timeline as timeline_tables
 from profkit.views.widgets.protocol import Table
@@ -85,6 +87,40 @@ def steps(record: Record) -> Table:
     return Table.of(frame, _STEP_UNITS, info)
 
 
+_KV_UNITS: Final = {
+    "step": "",
+    "phase": "",
+    "tokens": "tokens",
+    "sequences": "",
+    **dict.fromkeys(("logical_bytes", "capacity_bytes", "storage_bytes", "allocated", "reserved"), "bytes"),
+}
+
+
+def kv(record: Record) -> Table:
+    """One row per reading of the KV cache, each kind of layer a column; what it says as sentences."""
+    growth, curve = kv_growth(record), kv_curve(record)
+    names = [name for name in curve.columns if name.startswith(KIND)]
+    labels = [name.removeprefix(KIND) for name in names]
+    kinds = [
+        {"column": name, "label": clean(label), "color": f"--pk-kv-{palette.kv_group(label)}"}
+        for name, label in zip(names, labels, strict=True)
+    ]
+    end = growth.full if growth is not None else None
+    peak = growth.peak_bytes if growth is not None else None
+    if curve.get("capacity_bytes") is not None and curve["capacity_bytes"].equals(curve["storage_bytes"]):
+        curve = curve.drop(columns="capacity_bytes")  # one line for both
+    info = {
+        "lines": list(sentences(growth)) if growth is not None else [],
+        "kinds": kinds,
+        "peak": None if peak is None else {"bytes": peak, "label": size(peak)},
+        "memory": None if end is None else {"bytes": end.memory_bytes, "label": memory(end.memory_bytes)},
+        "reason": record.meta.not_measured.get("kv"),
+    }
+    if "phase" in curve:
+        curve["phase"] = curve["phase"].astype(object).where(curve["phase"].notna(), "")
+    return Table.of(curve, {**_KV_UNITS, **dict.fromkeys(names, "bytes")}, info)
+
+
 def telemetry(record: Record) -> Table:
     """Every reading, track after track: one track is one metric of one GPU."""
     tracks: list[dict[str, Any]] = []
@@ -113,6 +149,7 @@ TABLES: Final[dict[str, Callable[..., Table]]] = {
     "overview": overview,
     "kernels": kernels,
     "steps": steps,
+    "kv": kv,
     "telemetry": telemetry,
     "timeline": timeline_tables.timeline,
     "strips": timeline_tables.strips,

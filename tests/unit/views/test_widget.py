@@ -19,11 +19,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from unit import records
+from unit.kv_records import growing_record
 from unit.records import MS
 
 from profkit.analysis import kernels as kernel_analysis
 from profkit.analysis import telemetry as telemetry_analysis
 from profkit.analysis.idle import idle_by_step
+from profkit.analysis.kv import kv_curve, kv_growth
 from profkit.analysis.steps import step_stats, steps_frame
 from profkit.analysis.summary import summarize
 from profkit.errors import OptionError, RecordError
@@ -32,6 +34,7 @@ from profkit.record import STEPS, TELEMETRY, Metric, Phase, Record
 from profkit.views import palette
 from profkit.views.content import describe
 from profkit.views.format import clean
+from profkit.views.kv_words import sentences
 from profkit.views.widgets import protocol
 from profkit.views.widgets.profile import TABS, ProfileView
 from profkit.views.widgets.tables import NEEDED, TABLES
@@ -145,6 +148,21 @@ def test_token_gaps_are_those_that_the_percentiles_stand_on():
 def test_gap_to_a_token_of_another_generation_is_no_gap():
     gaps = Browser(two_generations()).table("steps")[0]["token_gap"]
     assert gaps == [None, 5 * MS, None, None, 7 * MS]
+
+
+def test_the_cache_is_every_reading_with_its_kinds():
+    record = growing_record()
+    columns, info = Browser(record).table("kv")
+    assert [kind["label"] for kind in info["kinds"]] == ["full", "sliding"]
+    assert list(columns["kind_full"]) == [200_000, 202_000, 204_000, 206_000, 208_000]
+    assert list(columns["storage_bytes"]) == kv_curve(record)["storage_bytes"].tolist()
+    assert info["lines"] == list(sentences(kv_growth(record)))
+    assert (info["peak"]["bytes"], info["memory"]["bytes"]) == (300_000, 4_000_000)
+
+
+def test_without_a_cache_there_is_its_reason():
+    columns, info = Browser(records.cpu_record(not_measured={"kv": "the model kept no cache"})).table("kv")
+    assert (columns, info["reason"]) == ({}, "the model kept no cache")
 
 
 def test_telemetry_is_every_reading_of_every_metric():

@@ -2,6 +2,7 @@
 import "./theme.css";
 import { h } from "./dom";
 import { kernels } from "./kernels";
+import { kv } from "./kv";
 import { Link, type Model } from "./link";
 import { overview } from "./overview";
 import { PageModel, pages, type Source } from "./offline";
@@ -13,7 +14,7 @@ import { telemetry } from "./telemetry";
 import { followTheme, type Palette } from "./theme";
 import { timeline } from "./timeline/panel";
 
-const PANELS: readonly Panel[] = [overview, timeline, kernels, steps, telemetry];
+const PANELS: readonly Panel[] = [overview, timeline, kernels, steps, kv, telemetry];
 
 interface View {
   model: Model;
