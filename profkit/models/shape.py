@@ -44,6 +44,7 @@ class Latent:
     key_dim: int  # of a head, without the part that carries the position
     rope_dim: int
     value_dim: int  # of a head
+    query_rank: int | None = None  # of the queries' own latent, where they have one
 
     @property
     def expansion(self) -> int:

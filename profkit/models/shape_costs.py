@@ -52,10 +52,15 @@ def kv_format(kv_dtype: str) -> KvFormat:
     Raises:
         OptionError: there is none.
     """
+    return KV_FORMATS[kv_name(kv_dtype)]
+
+
+def kv_name(kv_dtype: str) -> str:
+    """The name in `KV_FORMATS`; raises as `kv_format` does."""
     name = _TORCH_NAMES.get(str(kv_dtype).removeprefix("torch."), kv_dtype)
     if name not in KV_FORMATS:
         raise OptionError(f"kv_dtype is one of {', '.join(KV_FORMATS)}, not {kv_dtype!r}")
-    return KV_FORMATS[name]
+    return name
 
 
 def kv_bytes(
@@ -244,7 +249,7 @@ def step_bytes(
         batch: sequences.
         query: new tokens of each.
         context: tokens of each in the cache before the step.
-        weights_dtype: one of `WEIGHT_BITS`.
+        weights_dtype: one of `WEIGHT_FORMATS`.
         kv_dtype: one of `KV_FORMATS`.
         routing: how many distinct experts the tokens meet.
         source_tokens: that cross-attention sees; a Whisper config says how many.

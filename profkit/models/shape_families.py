@@ -50,9 +50,9 @@ def _latent_attention(f: Fields, _index: int) -> list[LayerGroup]:
     """Multi-head latent attention; transformers caches the latent as keys and the rotary part as values."""
     hidden, heads = f.size("hidden_size"), f.size("num_attention_heads")
     rank, rope = f.size("kv_lora_rank"), f.size("qk_rope_head_dim")
-    latent = Latent(rank, f.size("qk_nope_head_dim"), rope, f.size("v_head_dim"))
-    query = heads * (latent.key_dim + rope)
     q_rank = f.optional("q_lora_rank")
+    latent = Latent(rank, f.size("qk_nope_head_dim"), rope, f.size("v_head_dim"), q_rank)
+    query = heads * (latent.key_dim + rope)
     queries = hidden * query if q_rank is None else q_rank * (hidden + query)
     matrices = queries + hidden * (rank + rope) + heads * latent.value_dim * hidden
     return [LayerGroup(LayerKind.MLA, 1, heads, 1, rank, rope, matrices, latent=latent)]

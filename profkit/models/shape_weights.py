@@ -15,15 +15,25 @@ from profkit.errors import OptionError
 if TYPE_CHECKING:
     from profkit.models.shape import ModelShape
 
-WEIGHT_BITS: Final[dict[str, float]] = {
-    "fp32": 32,
-    "bf16": 16,
-    "fp16": 16,
-    "fp8": 8,
-    "int8": 8,
-    "int4": 4,
+@dataclass(frozen=True)
+class WeightFormat:
+    """How weights are stored."""
+
+    bits: int
+    scale_bits: float = 0.0  # of scales and zero points, an element
+    quantized: bool = False  # the layers' matrices only: embeddings, head, norms and biases stay in 16 bits
+
+
+WEIGHT_FORMATS: Final[dict[str, WeightFormat]] = {
+    "fp32": WeightFormat(32),
+    "bf16": WeightFormat(16),
+    "fp16": WeightFormat(16),
+    "fp8": WeightFormat(8, 32 / 1024, quantized=True),
+    "int8": WeightFormat(8, 32 / 1024, quantized=True),
+    "int4": WeightFormat(4, (16 + 4) / 128, quantized=True),
 }
-"""Formats of weights and their bits an element. Scales of quantized ones are not in it."""
+"""fp8 and int8 with an fp32 scale for each output channel, of 1,024 inputs or more; int4 with a 16-bit scale and
+a 4-bit zero point for 128 elements (GPTQ, arXiv 2210.17323, and AWQ, arXiv 2306.00978, as commonly published)."""
 _TORCH_NAMES: Final = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "float8_e4m3fn": "fp8"}
 
 
@@ -52,21 +62,45 @@ def count_weights(shape: ModelShape) -> Weights:
     return Weights(parameters, parameters - idle, _lookup(model))
 
 
-def weight_format(dtype: str) -> str:
-    """The name in `WEIGHT_BITS` of a format given as ours or torch's.
+def weight_format(dtype: str) -> WeightFormat:
+    """The format of this name, ours or torch's.
 
     Raises:
-        OptionError: it is neither.
+        OptionError: there is none.
     """
+    return WEIGHT_FORMATS[weight_name(dtype)]
+
+
+def weight_name(dtype: str) -> str:
+    """The name in `WEIGHT_FORMATS`; raises as `weight_format` does."""
     name = _TORCH_NAMES.get(str(dtype).removeprefix("torch."), dtype)
-    if name not in WEIGHT_BITS:
-        raise OptionError(f"weights_dtype is one of {', '.join(WEIGHT_BITS)}, not {dtype!r}")
+    if name not in WEIGHT_FORMATS:
+        raise OptionError(f"weights_dtype is one of {', '.join(WEIGHT_FORMATS)}, not {dtype!r}")
     return name
 
 
 def weight_bytes(elements: int, dtype: str) -> int:
     """Bytes of so many elements, without scales."""
-    return math.ceil(elements * WEIGHT_BITS[weight_format(dtype)] / 8)
+    return math.ceil(elements * weight_format(dtype).bits / 8)
+
+
+def stored_bytes(shape: ModelShape, dtype: str, gpus: int = 1, replicated: int = 0) -> int | None:
+    """Bytes that the weights of the whole model take on each of `gpus` GPUs; None where they cannot be counted.
+
+    The decoder's matrices are divided, but for `replicated` elements of them; everything else (embedding tables
+    that are not the head too, norms, biases, an encoder, towers) is on every GPU. Quantized formats apply to the
+    matrices of the decoder's layers, with their scales.
+    """
+    parameters = shape.weights.parameters
+    if parameters is None:
+        return None
+    form = weight_format(dtype)
+    matrices = shape.matrices - shape.head_matrices
+    bits = form.bits + form.scale_bits
+    plain = 16 if form.quantized else form.bits
+    held = replicated + (matrices - replicated) / gpus
+    rest = parameters - matrices - shape.head_matrices + shape.head_matrices / gpus
+    return math.ceil((held * bits + rest * plain) / 8)
 
 
 def _on_meta(config: Any) -> Any:
