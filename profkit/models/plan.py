@@ -278,66 +278,56 @@ def _lengths(plan: MemoryPlan, given: Sequence[int], room: int | None) -> Length
 
 def _savings(plan: MemoryPlan) -> list[Saving]:
     """From every layer as multi-head attention over all tokens in bf16, one change at a time."""
-    real = plan.part.layers
-    plain = [_multi_head(group, real) for group in real]
-    found: list[Saving] = []
-
-    def add(what: str, layers: Sequence[LayerGroup], kv_dtype: str = "bf16", page: int | None = None) -> None:
-        sizes = kv_bytes(
-            replace(plan.part, layers=tuple(layers)),
-            plan.context,
-            kv_dtype=kv_dtype,
-            page=page,
-            source_tokens=plan.request.source_tokens,
-        )
-        total = sum(sizes.values())
-        if not found or total != found[-1].sequence_bytes:
-            found.append(Saving(what, total))
-
-    add("multi-head attention in bf16", plain)
-    steps: list[tuple[str, set[LayerKind]]] = [
-        ("fewer KV heads (GQA, MQA)", {LayerKind.FULL}),
-        ("one latent for all heads (MLA)", {LayerKind.MLA}),
-        ("a window in some layers", {LayerKind.SLIDING, LayerKind.CHUNKED}),
-        ("layers that share a cache", {LayerKind.SHARED}),
-        ("linear attention in some layers", {LayerKind.LINEAR}),
+    real, page = plan.part.layers, plan.request.page
+    steps: list[tuple[str, list[LayerGroup], str, int | None]] = [
+        ("multi-head attention in bf16", [_multi_head(group, real) for group in real], "bf16", None)
     ]
-    done: set[LayerKind] = {LayerKind.CROSS}
-    for what, kinds in steps:
-        # Fewer KV heads come first, in layers with a window too: the window is a step of its own.
-        layers = [
-            group
-            if group.kind in done | kinds
-            else replace(base, kv_heads=group.kv_heads)
-            if group.kind in (LayerKind.SLIDING, LayerKind.CHUNKED, LayerKind.SHARED)
-            else base
-            for group, base in zip(real, plain, strict=True)
-        ]
-        add(what, layers)
-        done |= kinds
-    if plan.kv_dtype != "bf16":
-        add(f"cache in {plan.kv_dtype}", real, plan.kv_dtype)
-    if plan.request.page is not None:
-        add(f"pages of {plan.request.page} tokens", real, plan.kv_dtype, plan.request.page)
+    now = [_grouped(group, real) for group in real]
+    steps.append(("fewer KV heads (GQA, MQA)", now, "bf16", None))
+    for what, kinds in _CHANGES.items():
+        now = [group if group.kind in kinds else kept for group, kept in zip(real, now, strict=True)]
+        steps.append((what, now, "bf16", None))
+    steps.append((f"cache in {plan.kv_dtype}", now, plan.kv_dtype, None))
+    steps.append((f"pages of {page} tokens", now, plan.kv_dtype, page))
+    found: list[Saving] = []
+    for what, layers, kv_dtype, pages in steps:
+        part = replace(plan.part, layers=tuple(layers))
+        source = plan.request.source_tokens
+        size = sum(kv_bytes(part, plan.context, kv_dtype=kv_dtype, page=pages, source_tokens=source).values())
+        if not found or size != found[-1].sequence_bytes:
+            found.append(Saving(what, size))
     return found
 
 
+_CHANGES: Final[dict[str, frozenset[LayerKind]]] = {
+    "one latent for all heads (MLA)": frozenset({LayerKind.MLA}),
+    "a window in some layers": frozenset({LayerKind.SLIDING, LayerKind.CHUNKED}),
+    "layers that share a cache": frozenset({LayerKind.SHARED}),
+    "linear attention in some layers": frozenset({LayerKind.LINEAR}),
+}
+
+
 def _multi_head(group: LayerGroup, layers: Sequence[LayerGroup]) -> LayerGroup:
-    """The same layer with keys and values of its own for every query head, over all tokens."""
+    """The same layers with keys and values of their own for every query head, over all tokens."""
     if group.kind is LayerKind.CROSS:
         return group
     if group.latent is not None:
-        latent = group.latent
-        dims = (latent.key_dim + latent.rope_dim, latent.value_dim)
-        return replace(
-            group, kind=LayerKind.FULL, kv_heads=group.query_heads, head_dim=dims[0], value_dim=dims[1], latent=None
-        )
+        keys, values = group.latent.key_dim + group.latent.rope_dim, group.latent.value_dim
+        heads = group.query_heads
+        return replace(group, kind=LayerKind.FULL, kv_heads=heads, head_dim=keys, value_dim=values, latent=None)
     if group.delta is not None:
-        model = next((g for g in layers if g.delta is None), None)
-        if model is None:
-            return group
-        return replace(_multi_head(model, layers), count=group.count)
+        attention = next((other for other in layers if other.delta is None), None)
+        return group if attention is None else replace(_multi_head(attention, layers), count=group.count)
     return replace(group, kind=LayerKind.FULL, kv_heads=group.query_heads, window=None)
+
+
+def _grouped(group: LayerGroup, layers: Sequence[LayerGroup]) -> LayerGroup:
+    """The same layers with the model's KV heads, over all tokens."""
+    plain = _multi_head(group, layers)
+    if group.delta is not None:
+        attention = next((other for other in layers if other.delta is None), group)
+        return replace(plain, kv_heads=attention.kv_heads)
+    return plain if group.latent is not None else replace(plain, kv_heads=group.kv_heads)
 
 
 def _notes(plan: MemoryPlan) -> list[str]:
