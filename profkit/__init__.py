@@ -12,6 +12,8 @@ _HOMES = {
     "load": "run",
     "last": "run",
     "Run": "run",
+    "kv_plan": "kv",
+    "KVPlan": "kv",
     "step": "capture.session",
     "region": "capture.session",
     "track_kv": "capture.trackers",
@@ -20,9 +22,11 @@ _HOMES = {
 """Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
 
 __all__ = [
+    "KVPlan",
     "ProfkitError",
     "Run",
     "__version__",
+    "kv_plan",
     "last",
     "load",
     "load_ipython_extension",
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from profkit.capture.session import step as step
     from profkit.capture.trackers import track_kv as track_kv
     from profkit.errors import ProfkitError as ProfkitError
+    from profkit.kv import KVPlan as KVPlan
+    from profkit.kv import kv_plan as kv_plan
     from profkit.run import Run as Run
     from profkit.run import load as load
     from profkit.run import profile as profile

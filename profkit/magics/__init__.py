@@ -11,15 +11,19 @@ from IPython.core.completer import (
     context_matcher,
 )
 
+from profkit.magics import llmkv, llmprofile
 from profkit.magics.cell import CellHooks
-from profkit.magics.llmprofile import NAME, PARSER, LlmProfile
+
+MAGICS = {module.NAME: module for module in (llmkv, llmprofile)}
+"""Each has a NAME, a PARSER of its line, and MAGIC, the class that IPython registers."""
 
 
 def register(shell: Any) -> None:
     """Add the magics and their hooks to an IPython shell; a second time changes nothing."""
     if CellHooks.of(shell) is not None:
         return
-    shell.register_magics(LlmProfile)
+    for module in MAGICS.values():
+        shell.register_magics(module.MAGIC)
     CellHooks(shell).install()
     shell.Completer.custom_matchers.append(_complete)
 
@@ -30,16 +34,19 @@ def unregister(shell: Any) -> None:
     if hooks is None:
         return
     hooks.remove()
-    shell.magics_manager.registry.pop(LlmProfile.__name__, None)
-    for magics in shell.magics_manager.magics.values():
-        magics.pop(NAME, None)
+    for name, module in MAGICS.items():
+        shell.magics_manager.registry.pop(module.MAGIC.__name__, None)
+        for magics in shell.magics_manager.magics.values():
+            magics.pop(name, None)
     shell.Completer.custom_matchers.remove(_complete)
 
 
 @context_matcher()  # type: ignore[untyped-decorator]
 def _complete(context: CompletionContext) -> SimpleMatcherResult:
     """Options of the magic that start like the word under the cursor, and then nothing else."""
-    command = context.line_with_cursor.split(None, 1)[:1]
-    here = command in ([f"%{NAME}"], [f"%%{NAME}"]) and context.token.startswith("-")
-    found = [SimpleCompletion(option) for option in PARSER.flags() if option.startswith(context.token)]
-    return {"completions": found if here else [], "suppress": here}
+    command = (context.line_with_cursor.split(None, 1) or [""])[0]
+    module = MAGICS.get(command.lstrip("%")) if command.startswith("%") else None
+    if module is None or not context.token.startswith("-"):
+        return {"completions": [], "suppress": False}
+    found = [SimpleCompletion(option) for option in module.PARSER.flags() if option.startswith(context.token)]
+    return {"completions": found, "suppress": True}

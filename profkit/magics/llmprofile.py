@@ -60,9 +60,24 @@ def parse(line: str) -> tuple[argparse.Namespace, str]:
         HelpRequestedError: -h was given.
     """
     options, rest = PARSER.parse(line)
-    if options.name is not None and (not options.name.isidentifier() or keyword.iskeyword(options.name)):
-        raise OptionError(f"%%{NAME}: --name {options.name!r} is not a Python name, so no variable can have it")
+    check_identifier(options.name, NAME)
     return options, rest
+
+
+def check_identifier(name: str | None, magic: str) -> None:
+    """Refuse a `--name` that no variable can have."""
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise OptionError(f"%%{magic}: --name {name!r} is not a Python name, so no variable can have it")
+
+
+def check_free(shell: Any, name: str | None, magic: str, what: str, kind: type) -> None:
+    """Refuse a `--name` that is a builtin, or a variable that holds something else than a result of this kind."""
+    if name is None:
+        return
+    bound = shell.user_ns.get(name)
+    if hasattr(builtins, name) or not isinstance(bound, kind | NoneType):
+        holds = "a builtin" if hasattr(builtins, name) else f"a {type(bound).__name__} already"
+        raise OptionError(f"%%{magic}: --name {name} is {holds}, which the {what} would replace; choose another")
 
 
 def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns: list[int]) -> Profile:
@@ -70,12 +85,7 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
     from profkit.capture.discover import modules_in
     from profkit.capture.session import Options, Session
 
-    bound = shell.user_ns.get(options.name)
-    if options.name is not None and (hasattr(builtins, options.name) or not isinstance(bound, Run | NoneType)):
-        holds = "a builtin" if hasattr(builtins, options.name) else f"a {type(bound).__name__} already"
-        raise OptionError(
-            f"%%{NAME}: --name {options.name} is {holds}, which the profile would replace; choose another"
-        )
+    check_free(shell, options.name, NAME, "profile", Run)
     what = Options(
         trace=not options.no_trace,
         shapes=options.shapes,
@@ -181,6 +191,9 @@ class LlmProfile(Magics):
             profile.__exit__(None, None, None)
             bind_and_show(self.shell, options, profile, error)
         return value
+
+
+MAGIC: Final = LlmProfile
 
 
 def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile, error: BaseException | None) -> None:

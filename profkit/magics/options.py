@@ -61,7 +61,7 @@ class OptionParser(argparse.ArgumentParser):
         head: list[str] = []
         rest = line.lstrip()
         while rest.startswith("-"):
-            word, rest = _word(rest, self.prog)
+            word, rest = first_word(rest, self.prog)
             name, _, value = word.partition("=")
             action = actions.get(name)
             if action is None:
@@ -70,12 +70,12 @@ class OptionParser(argparse.ArgumentParser):
             if action.nargs != 0 and not value:
                 if not rest:
                     raise OptionError(f"{self.prog}: {name} needs a value: {action.help}")
-                value, rest = _word(rest, self.prog)
+                value, rest = first_word(rest, self.prog)
                 head[-1:] = [f"{name}={value}"]
         return head, rest
 
 
-def _word(text: str, prog: str) -> tuple[str, str]:
+def first_word(text: str, prog: str) -> tuple[str, str]:
     """The first word of a line, quotes taken off, and what follows it."""
     stream = io.StringIO(text)
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)

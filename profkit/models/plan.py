@@ -186,7 +186,7 @@ def make_plan(shape: ModelShape, request: Request) -> MemoryPlan:
         part=part.shape,
     )
     room = plan.room_bytes
-    return replace(
+    plan = replace(
         plan,
         sequence_bytes=plan._cache(1, context),
         cache_bytes=plan._cache(request.batch, context),
@@ -194,8 +194,8 @@ def make_plan(shape: ModelShape, request: Request) -> MemoryPlan:
         max_context=None if room is None else _longest_context(plan, request.batch, room),
         lengths=None if request.lengths is None else _lengths(plan, request.lengths, room),
         savings=tuple(_savings(plan)),
-        notes=(*part.notes, *_notes(plan)),
     )
+    return replace(plan, notes=(*part.notes, *_notes(plan)))
 
 
 def _whole(name: str, value: object) -> None:

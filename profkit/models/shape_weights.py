@@ -15,6 +15,7 @@ from profkit.errors import OptionError
 if TYPE_CHECKING:
     from profkit.models.shape import ModelShape
 
+
 @dataclass(frozen=True)
 class WeightFormat:
     """How weights are stored."""

@@ -31,7 +31,7 @@ def shard(shape: ModelShape, gpus: int) -> Shard:
         raise OptionError(f"tensor_parallel is a whole number from 1 on, not {gpus!r}")
     if gpus == 1:
         return Shard(shape, 0, ())
-    allowed = [n for n in range(1, shape.query_heads + 1) if all(_divides(n, group) for group in shape.layers)]
+    allowed = possible(shape)
     if gpus not in allowed:
         heads = sorted({h for g in shape.layers for h in (g.query_heads, *([g.kv_heads] if g.kv_heads else []))})
         raise OptionError(
@@ -51,6 +51,11 @@ def shard(shape: ModelShape, gpus: int) -> Shard:
             notes.append(f"each of the {group.kv_heads} KV heads of {group.kind} layers is held by {held:g} GPUs")
     part = replace(shape, layers=tuple(_part(group, gpus) for group in shape.layers))
     return Shard(part, replicated, tuple(dict.fromkeys(notes)))
+
+
+def possible(shape: ModelShape) -> list[int]:
+    """Numbers of GPUs that the heads can be divided among."""
+    return [n for n in range(1, shape.query_heads + 1) if all(_divides(n, group) for group in shape.layers)]
 
 
 def _divides(gpus: int, group: LayerGroup) -> bool:

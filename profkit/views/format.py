@@ -22,6 +22,8 @@ _LONGEST_IN: Final = {"s": 600e9, "min": 2 * 3600e9}
 """People compare runs of a few minutes in seconds, longer ones in minutes."""
 _SIZE: Final = ((1.0, "bytes"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB"))
 
+_MEMORY: Final = ((1.0, "bytes"), (2.0**10, "KiB"), (2.0**20, "MiB"), (2.0**30, "GiB"), (2.0**40, "TiB"))
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """`value` with this many significant digits, or all of its integer part: ``26.4``, ``1 542``."""
@@ -46,8 +48,11 @@ def size(size_bytes: float | None) -> str:
 
 
 def memory(size_bytes: float | None) -> str:
-    """A GPU's memory, which is bought in powers of 1024: ``139 GiB``."""
-    return _with_unit(None if size_bytes is None else size_bytes / 2**30, "GiB")
+    """Memory of a GPU, which is bought in powers of 1024: ``139 GiB``, ``128 KiB``."""
+    if size_bytes is None or not math.isfinite(size_bytes):
+        return NOT_AVAILABLE
+    factor, unit = next((step for step in reversed(_MEMORY) if abs(size_bytes) >= step[0]), _MEMORY[0])
+    return f"{number(size_bytes / factor) if factor > 1 else count(round(size_bytes))} {unit}"
 
 
 def power(watts: float | None) -> str:

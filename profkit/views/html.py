@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from profkit.views.content import PHASE_HEAD, Content, KeyFigure, PhaseRow, Slice, WorkRow
 from profkit.views.format import NOT_AVAILABLE, clean, cut, duration, share, short_name
+from profkit.views.sheet import Sheet
 from profkit.views.style import css
 
 _NAME_WIDTH: Final = 64
@@ -32,6 +33,26 @@ def fragment(content: Content) -> str:
 def body(content: Content) -> str:
     """The summary without its style sheet."""
     return "\n".join(_parts(content))
+
+
+def sheet(content: Sheet, picture: str = "") -> str:
+    """A result in words and tables, with its style sheet; `picture` is SVG of our own, shown below the figures."""
+    lines = [
+        f'<p class="pk-s-title"><strong>{_text(content.title, 80)}</strong> <span>{_text(content.byline)}</span></p>'
+    ]
+    lines.append(f'<p class="pk-s-sentence">{_text(content.sentence)}</p>')
+    lines.append(_table("pk-s-figures", "", (), map(_key_figure, content.figures)))
+    lines.append(picture)
+    for table in content.tables:
+        rows = ("".join(_cells(row, table.words)) for row in table.rows)
+        lines.append(_table("pk-s-top", table.caption, _head(table.head, table.words), rows))
+    lines += _list("Notes", [(note, "") for note in content.notes])
+    return f'<style>{css()}</style>\n<div class="pk-s">\n{"".join(lines)}\n</div>\n'
+
+
+def _cells(row: tuple[str, ...], words: int) -> Iterator[str]:
+    for at, cell in enumerate(row):
+        yield f"<td{_NUMBER if at >= words else ''}>{_text(cell)}</td>"
 
 
 def _parts(content: Content) -> Iterator[str]:

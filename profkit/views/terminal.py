@@ -8,6 +8,7 @@ from typing import Final
 
 from profkit.views.content import PHASE_HEAD, Content, KeyFigure
 from profkit.views.format import columns, cut, duration, pad, share, short_name
+from profkit.views.sheet import Sheet
 
 WIDTH: Final = 100
 _BAR: Final = 30
@@ -19,6 +20,23 @@ _INDENT: Final = "  "
 def text(content: Content) -> str:
     """The whole summary."""
     return "\n".join(cut(line.rstrip(), WIDTH) for line in _lines(content))
+
+
+def sheet(content: Sheet) -> str:
+    """A result in words and tables."""
+    return "\n".join(cut(line.rstrip(), WIDTH) for line in _sheet_lines(content))
+
+
+def _sheet_lines(content: Sheet) -> Iterator[str]:
+    yield from _wrapped(f"{content.title} · {content.byline}")
+    yield ""
+    yield from _wrapped(content.sentence)
+    yield ""
+    yield from _aligned([row for figure in content.figures for row in _figure_rows(figure)], right=(1,))
+    for table in content.tables:
+        yield from ("", table.caption)
+        yield from _aligned([table.head, *table.rows], right=tuple(range(table.words, len(table.head))))
+    yield from _list("Notes", [(note, "") for note in content.notes])
 
 
 def _lines(content: Content) -> Iterator[str]:
