@@ -49,6 +49,7 @@ class LlmKv(Magics):
 
         from profkit.kv import KVPlan, kv_plan
 
+        assert self.shell is not None
         with usage_errors():
             try:
                 config, options = parse(line)

@@ -51,7 +51,6 @@ def test_help_and_completion(kernel):
     assert "profkit.kv_plan" in reply.stdout
     assert kernel.complete("%llmkv cfg --kv") == ["--kv-dtype"]
     assert kernel.complete("%%llmprofile --kv") == []
-    assert "cfg" in kernel.complete("%llmkv cf")
 
 
 @pytest.mark.parametrize(

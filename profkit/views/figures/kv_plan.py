@@ -44,8 +44,8 @@ def _memory(axes: Axes, plan: MemoryPlan, drawn: Sequence[int]) -> None:
     axes.stackplot(drawn, np.array(columns).T, colors=[part.colour.light for part in parts(plan)])
     if most is not None:
         axes.axhline(most / _GIB, color=palette.ERROR.light, linewidth=1.4)
-        room = {"ha": "left", "va": "bottom", "fontsize": 9, "color": palette.ERROR.light}
-        axes.text(drawn[0], most / _GIB * 1.012, f" {plan.gpu.name if plan.gpu else ''}: {memory(most)}", **room)
+        said = f" {plan.gpu.name if plan.gpu else ''}: {memory(most)}"
+        axes.text(drawn[0], most / _GIB * 1.012, said, va="bottom", fontsize=9, color=palette.ERROR.light)
         axes.set_ylim(0, 1.25 * most / _GIB)
     axes.axvline(plan.context, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlim(drawn[0], drawn[-1])
