@@ -180,7 +180,8 @@ class Profile:
     ) -> None:
         global last  # noqa: PLW0603 - documented as profkit.last
         assert self._session is not None
-        self._run = last = Run(self._session.stop(error))
+        session, self._session = self._session, None  # the trace as torch holds it goes with it
+        self._run = last = Run(session.stop(error))
 
 
 def profile(
@@ -235,5 +236,8 @@ def _named_by_caller() -> list[Any]:
     from profkit.capture.discover import modules_of_frame
 
     frame = inspect.currentframe()
-    caller = frame.f_back.f_back if frame and frame.f_back else None
-    return modules_of_frame(caller) if caller else []
+    try:
+        caller = frame.f_back.f_back if frame and frame.f_back else None
+        return modules_of_frame(caller) if caller else []
+    finally:
+        del frame, caller  # a frame that names itself would keep all of the profile until the collector's next full pass

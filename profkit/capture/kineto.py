@@ -123,6 +123,8 @@ class Kineto:
             _switch_off()
             raise TraceLostError(f"torch.profiler failed: {error}", "torch.profiler failed") from error
         results = profiler.profiler.kineto_results
+        # Torch's profiler refers to itself: with its results they would stay until the collector's next full pass.
+        profiler.profiler.kineto_results = None
         if results is None or results.trace_start_ns() == 0:
             raise stolen
         if results.trace_start_ns() > self._started_unix_ns + _START_SLACK_NS:
