@@ -240,4 +240,4 @@ def _named_by_caller() -> list[Any]:
         caller = frame.f_back.f_back if frame and frame.f_back else None
         return modules_of_frame(caller) if caller else []
     finally:
-        del frame, caller  # a frame that names itself would keep all of the profile until the collector's next full pass
+        del frame, caller  # a frame that names itself would keep the whole profile until a full collection
