@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from profkit.analysis.summary import Summary
+from profkit.analysis.sweep import SweepMeta
 from profkit.record import Meta
 from profkit.views.format import clean, date
 
@@ -13,7 +14,7 @@ _NAMED: Final = ("torch", "transformers", "triton")
 _STACK: Final = (("cuda", "CUDA"), ("driver", "driver"))
 
 
-def software(meta: Meta) -> str:
+def software(meta: Meta | SweepMeta) -> str:
     """``torch 2.11.0+cu130, CUDA 13.0, driver 580.65``: what of it the record knows."""
     found: dict[str, Any] = meta.environment
     packages = found.get("packages") or {}

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import Final
 
 from profkit.analysis.floor import at
 from profkit.analysis.slo import Verdict
 from profkit.analysis.sweep import SLOS
 from profkit.analysis.sweep_curves import Series, SweepCurves
 from profkit.analysis.sweep_floor import SweepFloors
-from profkit.views.format import duration, share
+from profkit.views.format import clean, cut, duration, share
+
+_NAME_WIDTH: Final = 22
+
+
+def names(sweeps: Sequence[SweepCurves]) -> list[str]:
+    """One for each series of each sweep, in order: the sweep is named where there are two, and told apart by its id."""
+    own = [clean(sweep.meta.name) for sweep in sweeps]
+    if len(set(own)) < len(own):
+        own = [f"{name} ({sweep.meta.id[:4]})" for name, sweep in zip(own, sweeps, strict=True)]
+    found = []
+    for name, sweep in zip(own, sweeps, strict=True):
+        for series in sweep.series:
+            parts = [name] if len(sweeps) > 1 or not series.label else []
+            found.append(cut(", ".join([*parts, *filter(None, [clean(series.label)])]), _NAME_WIDTH))
+    return found
 
 
 def ceilings(floors: SweepFloors) -> str | None:
@@ -58,8 +75,10 @@ def regime_of_all(sweep: SweepCurves, phase: str) -> str:
         return f"{phase}: no regime claimed: {reason}" if reason else ""
     if len(set(said.values())) == 1:
         return f"{phase} is {next(iter(said.values()))}"
-    parts = [f"{label}: {words}" for label, words in said.items() if words]
-    return f"{phase} is " + "; ".join(parts)
+    by_words: dict[str, list[str]] = {}
+    for label, words in said.items():
+        by_words.setdefault(words or "no regime claimed", []).append(label)
+    return f"{phase}, " + "; ".join(f"{' and '.join(labels)}: {words}" for words, labels in by_words.items())
 
 
 def verdict(answer: Verdict) -> str:

@@ -9,15 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
-import anywidget
 import traitlets
 
-from profkit.errors import OptionError, ProfkitError, RecordError, nearest
+from profkit.errors import OptionError, RecordError, nearest
 from profkit.formats import archive
 from profkit.record import Record
-from profkit.views import bundle, palette
-from profkit.views.format import clean
-from profkit.views.widgets import protocol
+from profkit.views.widgets.base import TabbedView
 from profkit.views.widgets.tables import table
 
 TABS: Final = ("overview", "timeline", "kernels", "steps", "kv", "telemetry")
@@ -27,7 +24,7 @@ _reopened: list[Record] = []
 """The record that was last read again from its file: a view asks for many parts of it, and nobody else holds it."""
 
 
-class ProfileView(anywidget.AnyWidget):
+class ProfileView(TabbedView):
     """One record in tabs.
 
     The numbers are computed when a tab asks for them, and travel as binary messages: a saved notebook holds
@@ -39,13 +36,7 @@ class ProfileView(anywidget.AnyWidget):
         OptionError: there is no such tab.
     """
 
-    _esm = bundle.SCRIPT
-    _css = bundle.STYLE
-
-    title = traitlets.Unicode().tag(sync=True)
-    subtitle = traitlets.Unicode().tag(sync=True)
     tab = traitlets.Enum(TABS, default_value="overview").tag(sync=True)
-    _palette = traitlets.Dict().tag(sync=True)
 
     selection: Any = traitlets.Dict(allow_none=True, default_value=None)
     """What was last selected in the browser: {"what": "step", "row": 12}. Observe it."""
@@ -66,20 +57,10 @@ class ProfileView(anywidget.AnyWidget):
         self._picture = picture
         self._replies: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
         gpus = Counter(str(gpu.get("name", "GPU")) for gpu in record.meta.environment.get("gpus") or [])
-        super().__init__(
-            title=clean(record.meta.name),
-            subtitle=clean(", ".join(f"{n} × {gpu}" if n > 1 else gpu for gpu, n in gpus.items())) or "no GPU",
-            tab=tab,
-            _palette=palette.as_json(),
-        )
-        self.on_msg(self._on_message)
-
-    def __repr__(self) -> str:
-        return f"<ProfileView of {self.title!r}: run the cell, or profkit.load(...) its file, to see it>"
+        hardware = ", ".join(f"{n} × {gpu}" if n > 1 else gpu for gpu, n in gpus.items()) or "no GPU"
+        super().__init__(record.meta.name, hardware, tab=tab)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        # The first tab travels ahead of its request: in a Run All the kernel answers none until the last cell.
-        self._answer(protocol.UNASKED, self.tab, {})
         bundle = super()._repr_mimebundle_(**kwargs)
         if self._picture and bundle is not None:
             from profkit.views.picture import timeline_png
@@ -90,24 +71,12 @@ class ProfileView(anywidget.AnyWidget):
 
     def _on_message(self, _widget: object, content: object, _buffers: object) -> None:
         match content:
-            case {"kind": "get", "id": str(identity), **request}:
-                self._answer(identity, request.pop("what", None), request)
             case {"kind": "select", "what": "step", "row": int(row)}:
                 self.selection = {"what": "step", "row": row}
             case {"kind": "select", "row": None}:
                 self.selection = None
-
-    def _answer(self, identity: str, what: object, options: dict[Any, Any]) -> None:
-        """Reply to a request for a table; every request gets a reply."""
-        try:
-            content, buffers = self._reply(what, options)
-        except ProfkitError as error:
-            self.send({"kind": "error", "id": identity, "message": str(error)})
-        except Exception as error:
-            self.send({"kind": "error", "id": identity, "message": f"{type(error).__name__}: {error}"})
-            raise
-        else:
-            self.send({**content, "id": identity}, buffers)
+            case _:
+                super()._on_message(_widget, content, _buffers)
 
     def _reply(self, what: object, options: dict[Any, Any]) -> tuple[dict[str, Any], list[bytes]]:
         key = repr((what, sorted(options.items())))

@@ -53,17 +53,11 @@ class Strand:
 
 def strands(sweeps: Sequence[SweepCurves]) -> list[Strand]:
     """The series of the sweeps, each with a colour and a name; those beyond `MAX_STRANDS` are left out."""
-    names = [clean(sweep.meta.name) for sweep in sweeps]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({sweep.meta.id[:4]})" for name, sweep in zip(names, sweeps, strict=True)]
-    found: list[Strand] = []
-    for name, sweep in zip(names, sweeps, strict=True):
-        for series in sweep.series:
-            parts = [name] if len(sweeps) > 1 else []
-            parts += [series.label] if series.label else []
-            colour = palette.SERIES[len(found) % MAX_STRANDS].light
-            found.append(Strand(cut(", ".join(parts) or name, 22), colour, series, sweep))
-    return found[:MAX_STRANDS]
+    every = [(series, sweep) for sweep in sweeps for series in sweep.series]
+    return [
+        Strand(name, colour.light, series, sweep)
+        for name, colour, (series, sweep) in zip(words.names(sweeps), palette.SERIES, every, strict=False)
+    ]
 
 
 def page(title: str, subtitle: str, sweeps: Sequence[SweepCurves], *notes: str) -> tuple[ReportFigure, float]:

@@ -2,7 +2,7 @@
 // median), shaded spans, log axes, a selection, and hover by mouse and by keyboard.
 import { h } from "./dom";
 import { axisUnit, tick, type Unit } from "./format";
-import { clipped, dot, drawAxis, drawMarks, drawSpans, drawUpright, type Frame, type Mark, type Span } from "./ink";
+import { clipped, dot, drawAxis, drawMarks, drawSpans, drawUpright, ring, type Frame, type Mark, type Span } from "./ink";
 import { followSize } from "./plot/canvas";
 import { logRange, Scale, withUnit } from "./plot/scale";
 import { areaOf, bisect, strokeOf, trace } from "./plot/trace";
@@ -18,6 +18,8 @@ export interface Line {
   shape?: "line" | "points" | "steps"; // steps: a value holds for the time up to it
   fill?: boolean; // down to the axis
   connect?: boolean; // draw on over absent values
+  dashed?: boolean; // a floor: a line without its points
+  rings?: readonly number[]; // points with a ring around them
   band?: { low: Numbers; high: Numbers };
   hidden?: boolean;
 }
@@ -35,7 +37,7 @@ export interface CurveOptions {
   };
   unit: string; // of y: "ns", "bytes", "%", "W", ...
   lines: readonly Line[];
-  marks?: readonly Mark[];
+  marks?: readonly Mark[]; // given, if only empty, room is kept for their names
   spans?: readonly Span[]; // given, if only empty, room is kept for their names
   log?: boolean;
   fromZero?: boolean;
@@ -76,6 +78,7 @@ export class Curve {
   #cursor: number | null = null; // x, in units of the axis
   #selected: number | null = null;
   #spans: readonly Span[];
+  #marks: readonly Mark[];
   #range: Range | null = null;
   #pressed: number | null = null;
   #drag: Range | null = null; // CSS pixels
@@ -85,6 +88,7 @@ export class Curve {
     this.#theme = theme;
     this.#log = options.log ?? false;
     this.#spans = options.spans ?? [];
+    this.#marks = options.marks ?? [];
     this.#shown = options.lines.map((line) => !line.hidden);
     this.#yUnit = axisUnit(largest(options.lines.map((line) => line.values)), options.unit);
     this.#xUnit = axisUnit(options.x.range?.[1] ?? largest([options.x.values]), options.x.unit);
@@ -139,6 +143,11 @@ export class Curve {
 
   select(index: number | null): void {
     this.#selected = index;
+    this.#draw();
+  }
+
+  setMarks(marks: readonly Mark[]): void {
+    this.#marks = marks;
     this.#draw();
   }
 
@@ -243,7 +252,7 @@ export class Curve {
   /** What lies around the plot: left, top, right, bottom; CSS pixels. */
   get #room(): [number, number, number, number] {
     const { spans, marks, x } = this.#options;
-    return [AXIS_WIDTH, spans ? SPAN_HEIGHT : 10, marks?.length ? MARK_WIDTH : 12, x.axis === false ? 8 : AXIS_HEIGHT];
+    return [AXIS_WIDTH, spans ? SPAN_HEIGHT : 10, marks ? MARK_WIDTH : 12, x.axis === false ? 8 : AXIS_HEIGHT];
   }
 
   #xRange(): Range {
@@ -280,7 +289,7 @@ export class Curve {
     });
     if (this.#log) return low > high ? [1, 10] : logRange(low, high);
     if (low > high) return [0, 1];
-    const marks = (this.#options.marks ?? []).map((mark) => mark.y / this.#yUnit.factor);
+    const marks = this.#marks.map((mark) => mark.y / this.#yUnit.factor);
     const top = Math.max(high, ...marks);
     const bottom = this.#options.fromZero ? 0 : Math.min(low, ...marks);
     const room = (top - bottom || Math.abs(top) || 1) * 0.08;
@@ -302,7 +311,7 @@ export class Curve {
     if (!ratio) return;
     const context = this.#context;
     const { width, height } = this.#canvas;
-    const { marks, x } = this.#options;
+    const { x } = this.#options;
     const [left, top, right, bottom] = this.#room.map((room) => Math.round(room * ratio)) as [number, number, number, number];
     const box = { left, top, right: width - right, bottom: height - bottom };
     const frame: Frame = {
@@ -318,7 +327,7 @@ export class Curve {
     drawSpans(frame, this.#spans.map((span) => ({ ...span, from: span.from / this.#xUnit.factor, to: span.to / this.#xUnit.factor })));
     this.#axes(frame);
     clipped(frame, () => this.#options.lines.forEach((line, i) => this.#shown[i] && this.#line(line, frame)));
-    drawMarks(frame, (marks ?? []).map((mark) => ({ ...mark, y: mark.y / this.#yUnit.factor })));
+    drawMarks(frame, this.#marks.map((mark) => ({ ...mark, y: mark.y / this.#yUnit.factor })));
     const selected = this.#selected === null ? undefined : this.#xs[this.#selected];
     if (selected !== undefined) drawUpright(frame, selected, "--pk-accent");
     this.#hover(frame);
@@ -357,7 +366,14 @@ export class Curve {
     context.globalAlpha = 1;
     context.lineWidth = 1.5 * ratio;
     context.lineJoin = "round";
+    context.setLineDash(line.dashed ? [4 * ratio, 3 * ratio] : []);
     if (line.shape !== "points") context.stroke(strokeOf(pieces));
+    context.setLineDash([]);
+    if (line.dashed) return;
+    for (const i of line.rings ?? []) {
+      const height = y(line.values)(i);
+      if (height !== null) ring(frame, x(i), height, 15);
+    }
     const apart = (frame.right - frame.left) / Math.max(to - from, 1) >= DOTS_PX * ratio;
     for (const piece of pieces) {
       if (apart || piece.length === 1 || line.shape === "points") for (const [at, height] of dots(piece, shape.held)) dot(frame, at, height, 4.5);

@@ -114,6 +114,12 @@ export function dot({ context, ratio }: Frame, x: number, y: number, size: numbe
   context.fill();
 }
 
+export function ring({ context, ratio }: Frame, x: number, y: number, size: number): void {
+  context.beginPath();
+  context.arc(x, y, (size / 2) * ratio, 0, 2 * Math.PI);
+  context.stroke();
+}
+
 /** A crisp line: an odd number of pixels wide, through the middle of one. */
 function line({ context, ratio }: Frame, from: [number, number], to: [number, number]): void {
   context.lineWidth = Math.max(1, Math.round(ratio));

@@ -9,12 +9,13 @@ import { PageModel, pages, type Source } from "./offline";
 import { type Context, fill, type Panel, type Selection } from "./panel";
 import { Signal } from "./signal";
 import { steps } from "./steps";
+import { sweep } from "./sweep";
 import { tabs } from "./tabs";
 import { telemetry } from "./telemetry";
 import { followTheme, type Palette } from "./theme";
 import { timeline } from "./timeline/panel";
 
-const PANELS: readonly Panel[] = [overview, timeline, kernels, steps, kv, telemetry];
+const PROFILE: readonly Panel[] = [overview, timeline, kernels, steps, kv, telemetry];
 
 interface View {
   model: Model;
@@ -29,8 +30,9 @@ function render(link: Link, { model, el }: View): () => void {
   const mounted = new Map<string, () => void>();
   const ends = [link.attach(el), keepKeys(root), () => theme.dispose()];
 
-  const head = tabs(PANELS, (id, host) => {
-    const panel = PANELS.find((known) => known.id === id);
+  const panels = model.get("kind") === "sweep" ? sweep : PROFILE;
+  const head = tabs(panels, (id, host) => {
+    const panel = panels.find((known) => known.id === id);
     if (panel && !mounted.has(id)) mounted.set(id, fill(panel, host, context));
     remember(model, id);
   });

@@ -1,7 +1,9 @@
 // What widget and browser say to each other. profkit/views/widgets/protocol.py is the same in Python,
 // with the description of the bytes.
 
-export type What = "overview" | "kernels" | "timeline" | "steps" | "kv" | "telemetry" | "strips" | "names" | "attributes" | "tile";
+export type What =
+  | "overview" | "kernels" | "timeline" | "steps" | "kv" | "telemetry" | "strips" | "names" | "attributes" | "tile"
+  | "curves" | "pareto" | "points"; // of a sweep
 export type Options = Record<string, string | number | boolean>;
 
 /** From browser to kernel. A ping says nothing: that it can be sent is what we want to know. */

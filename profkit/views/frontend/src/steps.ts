@@ -44,6 +44,7 @@ export const steps: Panel = {
       position.textContent = row === null ? "" : `step ${count(row)} · ${table.text("phase")[row]}`;
       key.read(lines.map((line) => (row === null ? "" : duration(line.values[row]))));
     };
+    const marks = marksOf(table.info);
     const curve = new Curve(
       {
         name: `Times of ${plural(table.rows, "step")}. Arrow keys move along them, Enter selects one.`,
@@ -52,7 +53,7 @@ export const steps: Panel = {
         x: { values: Array.from({ length: table.rows }, (_, i) => i), unit: "step", whole: true },
         lines,
         fromZero: true,
-        marks: marksOf(table.info),
+        ...(marks.length ? { marks } : {}),
         spans: prefills(table),
         snap: true,
         describe: (row) => `step ${row}, ${lines.map((l) => `${l.label} ${duration(l.values[row])}`).join(", ")}`,
