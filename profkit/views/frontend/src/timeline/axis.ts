@@ -53,6 +53,7 @@ function unitOf(largest: number, step: number): Unit {
 
 /** A time with all its digits, in seconds. */
 export function exactly(ns: number): string {
-  const digits = Math.max(9 - (/0*$/.exec(String(ns))?.[0].length ?? 0), 0);
-  return `${grouped(ns / 1e9, digits)} s`;
+  const digits = ns ? Math.max(9 - (/0*$/.exec(String(ns))?.[0].length ?? 0), 0) : 0;
+  const [whole = "", part] = grouped(ns / 1e9, digits).split(".");
+  return `${part ? `${whole}.${part.replace(/(\d{3})(?=\d)/g, "$1\u202f")}` : whole} s`;
 }

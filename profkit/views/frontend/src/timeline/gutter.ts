@@ -10,6 +10,7 @@ export class Gutter {
   readonly el = h("div", { class: "pk-gutter" }, h("div", { class: "pk-names" }, this.#labels), this.#base);
   readonly #toggled: (group: Group) => void;
   #outputs: HTMLElement[] = [];
+  #scroll = 0;
 
   constructor(toggled: (group: Group) => void) {
     this.#toggled = toggled;
@@ -37,9 +38,11 @@ export class Gutter {
     if (focused !== undefined) this.#labels.querySelector<HTMLElement>(`[data-group="${focused}"]`)?.focus();
   }
 
+  /** Each frame: what has not changed is left alone, or the page would be laid out again. */
   place(scroll: number, base: string): void {
-    this.#labels.style.transform = `translateY(${-scroll}px)`;
-    this.#base.textContent = base;
+    if (scroll !== this.#scroll) this.#labels.style.transform = `translateY(${-scroll}px)`;
+    if (base !== this.#base.textContent) this.#base.textContent = base;
+    this.#scroll = scroll;
   }
 
   /** What the tracks read under the cursor. */

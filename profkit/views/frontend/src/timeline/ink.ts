@@ -106,6 +106,18 @@ export class Writer {
     return width;
   }
 
+  /** Text that ends at `right`, legible over whatever is there. */
+  over(text: string, right: number, middle: number, { background, muted }: Colours): void {
+    const context = this.#context;
+    const left = right - this.measure(text);
+    context.strokeStyle = background;
+    context.lineWidth = this.measure("0") / 2;
+    context.lineJoin = "round";
+    context.strokeText(text, left, middle);
+    context.fillStyle = muted;
+    context.fillText(text, left, middle);
+  }
+
   /** `text`, or its beginning with an ellipsis, or "" where that says nothing. */
   fit(text: string, room: number): string {
     const width = this.measure(text);

@@ -16,7 +16,7 @@ const KEYS =
   "W and S zoom, A and D pan (arrow keys too), Home shows everything. Up and down select an event of the row above or below, comma and full stop " +
   "the one before or after it; Enter or a double click zooms to it, L goes to the other end of its launch. F finds the next match, Shift + F the one before. " +
   "Escape lets go; Tab leaves the timeline.";
-/** Totals follow a range that is being drawn after so long. */
+/** Words and totals follow what moves after so long: a page that is laid out each frame stutters. */
 const SETTLED_MS = 120;
 
 export const timeline: Panel = {
@@ -47,6 +47,7 @@ class TimelinePanel implements Listener {
   #text = "";
   #measured = 0; // ranges so far: only the last is shown
   #settling = 0;
+  #moving = 0;
 
   constructor(host: HTMLElement, model: Model, context: Context) {
     this.#model = model;
@@ -54,7 +55,7 @@ class TimelinePanel implements Listener {
     const hint = uniqueId();
     this.view = new TimelineView(model, context, this, hint);
     host.append(
-      h("div", { class: "pk-toolbar" }, ...this.#searchBox(), ...this.#jumps(), this.#sight),
+      h("div", { class: "pk-toolbar" }, ...this.#searchBox(), ...this.#jumps(), this.#found, this.#sight),
       this.view.el,
       h("div", { class: "pk-key" }, ...legendOf(model)),
       this.#missing,
@@ -112,7 +113,7 @@ class TimelinePanel implements Listener {
     const step = (by: 1 | -1, label: string, sign: string) =>
       h("button", { type: "button", title: label, "aria-label": label, onclick: () => this.view.match(by) }, sign);
     const steps = h("div", { class: "pk-segments" }, step(-1, "Previous match", "‹"), step(1, "Next match", "›"));
-    return [box, steps, this.#found];
+    return [box, steps];
   }
 
   #search(): void {
@@ -154,7 +155,10 @@ class TimelinePanel implements Listener {
   // What the rows tell
 
   moved(): void {
-    this.#sight.textContent = this.view.words;
+    this.#moving ||= setTimeout(() => {
+      this.#moving = 0;
+      this.#sight.textContent = this.view.words;
+    }, SETTLED_MS);
   }
 
   told(): void {

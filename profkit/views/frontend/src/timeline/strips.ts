@@ -9,7 +9,7 @@ const MOST_BLOCKS = 8000;
 /** Each level has so many times the bins of the one before. */
 const FINER = 4;
 /** A frame spends no more than this on new blocks; the coarser level stands in for those that wait. */
-const BUDGET_MS = 2;
+const BUDGET_MS = 1;
 
 export class Strips {
   readonly #model: Model;
@@ -64,10 +64,14 @@ export class Strips {
     }
     if (!strip) return false;
     const perPixel = (to - from) / width / binNs;
-    const phase = (from - start) / binNs;
+    const phase = (from - start) / binNs - first;
+    const most = last - first;
+    shift += first;
+    let next = Math.max(Math.floor(phase), 0);
     for (let x = 0; x < width; x++) {
-      const low = Math.max(Math.floor(phase + x * perPixel), first);
-      const high = Math.min(Math.max(Math.floor(phase + (x + 1) * perPixel), low + 1), last);
+      const low = next;
+      next = Math.floor(phase + (x + 1) * perPixel);
+      const high = Math.min(Math.max(next, low + 1), most);
       let best = 0;
       let kind = 0;
       let sum = 0;

@@ -68,10 +68,5 @@ export function drawTrack(
   context.globalAlpha = 0.15;
   if (FROM_ZERO.has(track.unit)) context.fill(areaOf(pieces, bottom));
   context.restore();
-  const text = quantity(most, track.unit);
-  const size = writer.measure(text);
-  context.fillStyle = colours.background;
-  context.fillRect(width - size - 8 * ratio, top, size + 8 * ratio, 14 * ratio);
-  context.fillStyle = colours.muted;
-  context.fillText(text, width - size - 4 * ratio, top + 7 * ratio);
+  writer.over(quantity(most, track.unit), width - 4 * ratio, top + 7 * ratio, colours);
 }

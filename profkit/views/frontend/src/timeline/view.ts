@@ -347,6 +347,7 @@ export class TimelineView implements Actions {
   }
 
   hover(place: { x: number; y: number } | null): void {
+    if (!place && this.#hair.hidden) return;
     this.#hair.hidden = !place;
     const line = place && this.#line(place.y);
     const event = place && line ? this.#hit(place.x, place.y) : null;
@@ -444,7 +445,8 @@ export class TimelineView implements Actions {
 
   /** The range in sight, in words. */
   get words(): string {
-    const { span, from } = this.viewport;
-    return `${duration(span)} from ${duration(Math.max(from, 0))}`;
+    const { span, from, whole } = this.viewport;
+    const all = duration(whole[1] - whole[0]);
+    return span < whole[1] - whole[0] ? `${duration(span)} of ${all}, from ${duration(Math.max(from, 0))}` : `all ${all}`;
   }
 }
