@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import browser.needs  # noqa: F401  (skips this file where there is no browser)
 import pytest
 from browser.lab import Lab
-from browser.view import View, pixels, told, wait_until
-from playwright.sync_api import Browser, Page, expect
+from browser.view import View, pixels, run, told, wait_until
+from playwright.sync_api import Page, expect
 from unit import records
 
 from profkit.analysis.kernels import kernels
@@ -40,7 +40,6 @@ import time
 while not Path("go on").exists():
     time.sleep(0.05)
 """
-FROM_HERE = re.compile(r"(http|ws)://127\.0\.0\.1:|data:|blob:")
 
 
 @pytest.fixture(scope="module")
@@ -57,42 +56,9 @@ def folder(lab: Lab, plain: Record) -> Path:
 
 
 @pytest.fixture(scope="module")
-def window(folder: Path, chromium: Browser) -> Iterator[Callable[[], Page]]:
-    """Opens pages that may neither fail in our script, nor ask anything of the internet, nor open a dialog."""
-    wrong: list[str] = []
-
-    def opened() -> Page:
-        page = chromium.new_page(viewport={"width": 1500, "height": 1400})
-        # Ours is the only script that comes out of a blob; JupyterLab's own mishaps are not for these tests.
-        page.on("pageerror", lambda error: "blob:" in str(error.stack) and wrong.append(str(error.stack)))
-        page.on("request", lambda request: FROM_HERE.match(request.url) or wrong.append(request.url))
-        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-        return page
-
-    yield opened
-    assert wrong == []
-
-
-def run(lab: Lab, page: Page, name: str, *cells: str) -> Page:
-    """Open a notebook and run it."""
-    lab.open(page, lab.notebook(name, *cells))
-    lab.run_all(page)
-    expect(page.locator(".pk-figures").last).to_be_visible(timeout=30_000)
-    return page
-
-
-@pytest.fixture(scope="module")
-def page(lab: Lab, window: Callable[[], Page]) -> Page:
+def page(lab: Lab, folder: Path, window: Callable[[], Page]) -> Page:
     """A notebook with three views, which tests leave as they found it."""
     return run(lab, window(), "views", SETUP, FIRST, SECOND, THIRD)
-
-
-@pytest.fixture
-def other_page(window: Callable[[], Page]) -> Iterator[Page]:
-    """For tests that need a notebook of their own: nothing that another left in its page comes back."""
-    page = window()
-    yield page
-    page.close()
 
 
 @pytest.fixture
@@ -326,7 +292,7 @@ def test_record_without_steps_says_why(page: Page):
     expect(view.panel).to_contain_text("name it with --model")
 
 
-def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, other_page: Page):
+def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, folder: Path, other_page: Page):
     page = run(lab, other_page, "busy", SETUP, FIRST, BUSY)
     view = View(page)
     expect(view.panel.locator(".pk-figures")).to_be_visible()
@@ -337,7 +303,7 @@ def test_first_tab_is_there_while_the_kernel_runs_the_next_cell(lab: Lab, other_
     expect(view.panel.locator("canvas")).to_be_visible(timeout=10_000)
 
 
-def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, other_page: Page):
+def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, folder: Path, other_page: Page):
     page = run(lab, other_page, "reload", SETUP, FIRST)
     View(page).open("Kernels")
     lab.execute(page, "docmanager:save")
@@ -348,7 +314,7 @@ def test_reloaded_page_shows_the_view_and_its_tab_again(lab: Lab, other_page: Pa
     view.open("Steps")
 
 
-def test_view_outlives_its_kernel(lab: Lab, other_page: Page):
+def test_view_outlives_its_kernel(lab: Lab, folder: Path, other_page: Page):
     page = run(lab, other_page, "gone", SETUP, FIRST)
     view = View(page)
     view.open("Kernels")
@@ -367,7 +333,7 @@ def test_view_outlives_its_kernel(lab: Lab, other_page: Page):
     expect(view.panel.locator("tbody tr")).to_have_count(3)
 
 
-def test_restarted_kernel_is_noticed(lab: Lab, other_page: Page):
+def test_restarted_kernel_is_noticed(lab: Lab, folder: Path, other_page: Page):
     page = run(lab, other_page, "restarted", SETUP, FIRST)
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     view = View(page)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from browser.lab import Lab
 from playwright.sync_api import Locator, Page, expect
 
 
@@ -31,6 +32,14 @@ class View:
 
     def names(self) -> list[str]:
         return [row.get_attribute("title") or "" for row in self.panel.locator("tbody tr[aria-expanded]").all()]
+
+
+def run(lab: Lab, page: Page, name: str, *cells: str) -> Page:
+    """Open a notebook and run it."""
+    lab.open(page, lab.notebook(name, *cells))
+    lab.run_all(page)
+    expect(page.locator(".pk-figures, .pk-timeline-canvas").last).to_be_visible(timeout=30_000)
+    return page
 
 
 def told(folder: Path) -> object:
