@@ -63,6 +63,9 @@ def show(page: Page, tab: str) -> None:
     page.mouse.move(0, 0)
     panel = page.locator(".pk-panel:visible")
     panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas").first.wait_for()
+    if tab == "Timeline":
+        timeline(page)
+        return
     plot = panel.locator(".pk-over").first
     if plot.count():
         box = plot.bounding_box()
@@ -70,6 +73,20 @@ def show(page: Page, tab: str) -> None:
             page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + 40)
         page.mouse.move(box["x"] + box["width"] * 0.62, box["y"] + box["height"] / 2)
     page.wait_for_timeout(300)
+
+
+def timeline(page: Page) -> None:
+    """A few steps, with the longest kernel selected and the arrow from its launch."""
+    panel = page.locator(".pk-panel:visible")
+    panel.get_by_role("button", name="Longest kernel").click()
+    panel.locator(".pk-event").wait_for()
+    page.wait_for_timeout(1500)  # until all its events are here
+    panel.locator(".pk-timeline-canvas").focus()
+    for _ in range(5):
+        page.keyboard.press("s")
+        page.wait_for_timeout(300)
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(500)
 
 
 if __name__ == "__main__":
