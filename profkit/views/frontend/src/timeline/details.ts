@@ -62,7 +62,7 @@ export function showDetails(
     h("h4", {}, swatch(`--pk-${group}-${kind}`, group === "idle"), h("bdi", {}, labelOf(row, names?.short[tile.name[at] as number] ?? "", tile, at))),
     h(
       "dl",
-      { class: "pk-facts" },
+      {},
       ...facts.filter(([, value]) => value).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, h("bdi", {}, value)))),
     ),
     full !== names?.short[tile.name[at] as number] && h("p", { class: "pk-full" }, h("bdi", {}, full)),

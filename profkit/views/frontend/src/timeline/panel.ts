@@ -139,7 +139,7 @@ class TimelinePanel implements Listener {
           onclick: () => {
             const at = next++ % all.length;
             void this.view.goTo(all[at] as Long).then(
-              () => (this.#status.textContent = `${what} ${at + 1} of the ${all.length} longest: ${this.#status.textContent}`),
+              () => this.view.selected && this.#say(`${what} ${at + 1} of the ${all.length} longest`, this.view.selected),
               () => {},
             );
           },
@@ -187,11 +187,16 @@ class TimelinePanel implements Listener {
 
   selected(event: Event | null): void {
     const { names } = this.view;
-    this.#status.textContent = event ? `Selected: ${wordsOf(event, names)}` : "";
+    this.#status.textContent = "";
     if (event) {
+      this.#say("Selected", event);
       const follow = (other: Parameters<TimelineView["goToOther"]>[0]) => void this.view.goToOther(other).catch(() => {});
       this.#details.replaceChildren(showDetails(event, this.#model, names, this.#attributes, follow));
     } else this.#details.replaceChildren();
+  }
+
+  #say(what: string, event: Event): void {
+    this.#status.textContent = `${what}: ${wordsOf(event, this.view.names)}`;
   }
 
   ranged(range: readonly [number, number] | null, done: boolean): void {

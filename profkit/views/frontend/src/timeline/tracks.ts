@@ -48,7 +48,7 @@ export function drawTrack(
   width: number,
 ): void {
   const bottom = top + height - 2 * ratio;
-  const y = (value: number) => bottom - ((value - least) / (most - least || 1)) * (height - 8 * ratio);
+  const y = (value: number) => bottom - ((value - least) / (most - least || 1)) * (height - 18 * ratio);
   const first = Math.max(bisect(times, viewport.from) - 1, 0);
   const last = Math.min(bisect(times, viewport.to), times.length - 1);
   const x = (i: number) => (((times[i] as number) - viewport.from) / viewport.span) * width;
