@@ -46,6 +46,17 @@ class Phase(enum.StrEnum):
     DECODE = "decode"  # one more token per sequence
 
 
+class MemoryKind(enum.StrEnum):
+    """What a row of `memory` is for."""
+
+    WEIGHTS = "weights"  # and buffers of the models
+    KV = "kv"  # was in a cache after a step
+    ACTIVATIONS = "activations"  # made and freed in the block
+    WORKSPACE = "workspace"  # there at the end, and no tensor of Python: a library's
+    OTHER = "other"  # other tensors: inputs, results, what was there before
+    SEGMENT = "segment"  # what the allocator holds of the GPU, to give out of it
+
+
 class Metric(enum.StrEnum):
     """What a row of `telemetry` reads: the stored name, its label for people, its unit."""
 
@@ -142,6 +153,14 @@ KV: Final = _schema(
     ("reserved", pa.int64()),
     ("inactive", pa.int64()),  # free parts of blocks that are in use in part
 )
+MEMORY: Final = _schema(
+    ("device", pa.int16()),
+    ("start", pa.int64()),  # null: it was there before the block, or before the history reaches back
+    ("end", pa.int64()),  # null: it is there at the end
+    ("size", pa.int64()),  # as requested
+    ("category", _LABEL),  # MemoryKind
+    ("stack", _NAME),  # Python's frames that allocated it, innermost first
+)
 REQUESTS: Final = _schema(
     ("scheduled", pa.int64()),
     ("sent", pa.int64()),
@@ -162,6 +181,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     "telemetry": TELEMETRY,
     "steps": STEPS,
     "kv": KV,
+    "memory": MEMORY,
     "requests": REQUESTS,
     "ops": OPS,
 }
@@ -204,6 +224,7 @@ class Record:
     telemetry: pa.Table = field(default_factory=TELEMETRY.empty_table)
     steps: pa.Table = field(default_factory=STEPS.empty_table)
     kv: pa.Table = field(default_factory=KV.empty_table)
+    memory: pa.Table = field(default_factory=MEMORY.empty_table)
     requests: pa.Table = field(default_factory=REQUESTS.empty_table)
     ops: pa.Table = field(default_factory=OPS.empty_table)
 

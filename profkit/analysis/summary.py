@@ -14,6 +14,7 @@ from profkit.analysis.floor import NoFloorError, decode_floor
 from profkit.analysis.idle import Idle, idle
 from profkit.analysis.kernels import kernels
 from profkit.analysis.kv import KVGrowth, kv_growth
+from profkit.analysis.memory import MemoryPeak, memory_peak
 from profkit.analysis.steps import StepStats, step_stats, steps_frame
 from profkit.record import EventKind, Phase, Record
 
@@ -70,6 +71,7 @@ class Summary:
     top: tuple[Work, ...]
     kinds: tuple[Work, ...]
     kv: KVGrowth | None = None
+    memory: MemoryPeak | None = None  # from the allocator's history, with --memory
     findings: tuple[Any, ...] = ()
     error: str | None = None
     warnings: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ def summarize(record: Record) -> Summary:
         stats=stats,
         idle=busy,
         kv=kv_growth(record),
+        memory=memory_peak(record),
         where=frame.attrs["where"],
         top=_work(frame.head(TOP)),
         kinds=_work(kernels(record, by="kind")),

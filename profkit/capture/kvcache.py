@@ -56,6 +56,9 @@ class Stored(NamedTuple):
     quantized: bool = False
 
 
+Pointers = tuple[int, frozenset[int]]
+"""When a cache was read, and where its storages lay then."""
+
 Tracker = Callable[[], Iterable[Size]]
 """What `track_kv` registers: the sizes now."""
 
@@ -63,13 +66,14 @@ Tracker = Callable[[], Iterable[Size]]
 class KVRecorder:
     """Reads the caches of one profile, from any thread."""
 
-    def __init__(self, clock: Clock, trackers: Sequence[Tracker] = ()) -> None:
-        self._clock, self._trackers = clock, trackers
+    def __init__(self, clock: Clock, trackers: Sequence[Tracker] = (), locate: bool = False) -> None:
+        self._clock, self._trackers, self._locate = clock, trackers, locate
         self._walks: dict[int, tuple[weakref.ref[Any], _Walk]] = {}  # by id of the cache
         self._unknown: set[str] = set()
         self._lock = threading.Lock()
         self.paged = PagedCaches()
         self.loose: list[Reading] = []  # of calls that are no step
+        self.pointers: list[Pointers] = []  # where the storages lay, if that is wanted (`locate`)
         self.models: dict[int, tuple[Any, Stored]] = {}  # by id: whose caches were read
         self.notes: list[str] = []  # for the record
         self.seen = 0  # caches read, of a known kind or not
@@ -124,6 +128,8 @@ class KVRecorder:
     def _sizes(self, module: Any, cache: Any, length: int | None, encoded: int | None) -> tuple[Size, ...]:
         if self.paged.knows(cache):
             self.models.setdefault(id(module), (module, Stored(str(cache.dtype), static=True)))
+            if self._locate:
+                self.pointers.append((self._clock.now(), self.paged.addresses(cache)))
             return tuple(Size(*row) for row in self.paged.sizes(cache))
         found = self._walks.get(id(cache))
         if found is None or found[0]() is not cache or found[1].stale():
@@ -136,7 +142,11 @@ class KVRecorder:
                 self._walks[key] = weakref.ref(cache, lambda _: self._walks.pop(key, None)), walk
         else:
             walk = found[1]
-        return walk.sizes(length, encoded)
+        count = _Count(length, encoded, addresses=set() if self._locate else None)
+        sizes = walk.sizes(count)
+        if count.addresses is not None:
+            self.pointers.append((self._clock.now(), frozenset(count.addresses)))
+        return sizes
 
     def _tracked(self) -> tuple[Size, ...]:
         sizes: list[Size] = []
@@ -184,6 +194,7 @@ class _Count:
     kind: str = ""
     tallies: dict[tuple[str, int], _Tally] = field(default_factory=dict)
     storages: set[int] = field(default_factory=set)
+    addresses: set[int] | None = None  # where they lie, if that is wanted
 
     def layer(
         self, tensors: Sequence[Any], tokens: int | None, sequences: int | None, filled: float | None = 1
@@ -210,6 +221,8 @@ class _Count:
             if identity not in self.storages:
                 self.storages.add(identity)
                 tally.storage += storage.nbytes()
+                if self.addresses is not None:
+                    self.addresses.add(storage.data_ptr())
 
 
 def _grown(layers: Sequence[Any], count: _Count) -> None:
@@ -337,8 +350,8 @@ class _Walk:
                     return Stored(str(held.dtype), static=reader is _preallocated)
         return None
 
-    def sizes(self, length: int | None, encoded: int | None) -> tuple[Size, ...]:
-        count = _Count(length, encoded)
+    def sizes(self, count: _Count) -> tuple[Size, ...]:
+        """Count all layers."""
         for (kind, reader), layers in self._parts.items():
             count.kind = kind
             reader(layers, count)

@@ -73,6 +73,10 @@ class PagedCaches:
             unclaimed = 0
         return list(rows.values())
 
+    def addresses(self, cache: Any) -> frozenset[int]:
+        """Where the pool lies."""
+        return frozenset(tensor.untyped_storage().data_ptr() for tensor in _pool(cache))
+
     def _listening(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def method(cache: Any, request_id: str, past_length: int, query_length: int, *rest: Any, **more: Any) -> Any:
@@ -131,5 +135,9 @@ def _tokens(group: _Group, lengths: Mapping[str, int], blocks: int) -> int | Non
 
 def _storage(cache: Any) -> tuple[int, int]:
     """(device, bytes) of the pool."""
-    tensors = [cache.cache_tensor] if hasattr(cache, "cache_tensor") else [*cache.key_cache, *cache.value_cache]
+    tensors = _pool(cache)
     return tensors[0].get_device(), sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+
+
+def _pool(cache: Any) -> list[Any]:
+    return [cache.cache_tensor] if hasattr(cache, "cache_tensor") else [*cache.key_cache, *cache.value_cache]

@@ -20,6 +20,14 @@ from profkit.capture.kineto import Kineto, TraceLostError, columns
 from profkit.capture.kvcache import KVRecorder
 from profkit.capture.kvformula import Formula, NoFormulaError, kv_formula
 from profkit.capture.kvtable import kv_table, lacks
+from profkit.capture.memory import (
+    MAX_ENTRIES,
+    MemoryHistory,
+    MemoryHistoryError,
+    addresses_of,
+    living_tensors,
+    memory_table,
+)
 from profkit.capture.nvml import ReadingError, torch_gpus
 from profkit.capture.overhead import Overhead
 from profkit.capture.redact import redact
@@ -28,7 +36,7 @@ from profkit.capture.telemetry import Readings, Telemetry
 from profkit.capture.trackers import KVTracker, trackers
 from profkit.errors import OptionError, ProfilerBusyError
 from profkit.models.weights import UnknownWeightsError, decode_weights
-from profkit.record import EVENTS, KERNELS, OPS, EventKind, Meta, Phase, Record
+from profkit.record import EVENTS, KERNELS, MEMORY, OPS, EventKind, Meta, Phase, Record
 from profkit.version import __version__
 
 _active: Session | None = None
@@ -44,7 +52,7 @@ class Options:
             times remain: the light mode for production-like runs.
         shapes: operators' input shapes.
         stacks: Python stacks of operators.
-        memory: the allocator's events.
+        memory: the allocator's history: what lay in the GPU's memory and what allocated it.
         telemetry_hz: readings of each GPU per second, above 0 and at most 500.
     """
 
@@ -55,7 +63,7 @@ class Options:
     telemetry_hz: float = 20.0
 
     def __post_init__(self) -> None:
-        wanted = [name for name in ("shapes", "stacks", "memory") if getattr(self, name)]
+        wanted = [name for name in ("shapes", "stacks") if getattr(self, name)]
         if wanted and not self.trace:
             raise OptionError(f"{', '.join(wanted)} need the trace: leave out --no-trace (trace=False)")
 
@@ -77,6 +85,7 @@ class Session:
         self._modules = list(modules)
         self._clock = Clock()
         self._kv_formula: Formula = {}
+        self._memory: MemoryHistory | None = None
         self._undo = contextlib.ExitStack()
         self._warnings: list[str] = []
         self._missing: dict[str, str] = {}
@@ -108,7 +117,7 @@ class Session:
         self.devices = self._find_gpus()
         self._telemetry = Telemetry(self._clock, hz=self._options.telemetry_hz)
         self._steps = StepRecorder(self._clock)
-        self._kv = KVRecorder(self._clock, trackers)
+        self._kv = KVRecorder(self._clock, trackers, locate=self._options.memory)
         self._forward = ForwardWatcher(self._steps, self._clock, self._kv)
         self._kineto: Kineto | None = None
         self._overhead = Overhead(self.devices[0] if self.devices else None)
@@ -118,12 +127,18 @@ class Session:
                 cuda=bool(self.devices),
                 shapes=self._options.shapes,
                 stacks=self._options.stacks,
-                memory=self._options.memory,
             )
             kineto.start()
             self._kineto = kineto
             self._undo.callback(self._drop_trace)
             self._overhead.under()
+        if self._options.memory:
+            self._memory = MemoryHistory(self.devices)
+            self._undo.callback(self._memory.drop)
+            try:
+                self._memory.start()
+            except MemoryHistoryError as reason:
+                self._missing["memory"] = str(reason)
         self._undo.callback(_close_trackers, set(trackers))
         self._undo.callback(self._kv.paged.detach)
         self._kv.paged.attach()
@@ -164,6 +179,7 @@ class Session:
             host_end, end, gpu_works, readings = self._ended
             peaks = self._peaks() if gpu_works else {}
             self._forward.detach()
+            memory = self._memory_table(gpu_works)
             results = self._stop_trace()
             if drift := self._clock.drift_warning():
                 self._warnings.append(drift)
@@ -206,7 +222,8 @@ class Session:
         meta.warnings = self._warnings + readings.warnings
         meta.not_measured = self._missing
         telemetry = _shift(readings.table, begin, "time")
-        return Record(meta, events=events, kernels=kernels, telemetry=telemetry, steps=steps, kv=kv, ops=ops)
+        tables = {"telemetry": telemetry, "steps": steps, "kv": kv, "ops": ops, "memory": memory}
+        return Record(meta, events=events, kernels=kernels, **tables)
 
     @contextlib.contextmanager
     def step(self, step: Step, device: int | None) -> Iterator[None]:
@@ -307,6 +324,27 @@ class Session:
                 "compiled function or a replayed CUDA graph hides it; mark steps with profkit.step"
             )
         self._missing["steps"] = reason
+
+    def _memory_table(self, gpu_works: bool) -> pa.Table:
+        """The table `memory`; empty where that was not asked for, or could not be had."""
+        if self._memory is None or not gpu_works:
+            return MEMORY.empty_table()
+        histories = self._memory.stop()
+        for device, history in histories.items():
+            if history.entries >= MAX_ENTRIES:
+                self._warnings.append(
+                    f"The allocator of GPU {device} did more than {MAX_ENTRIES:,} things: the history of its memory "
+                    "reaches back over the last of them only. Profile fewer steps to have all."
+                )
+            if history.unread:
+                self._warnings.append(
+                    f"{history.unread} entries of the history of GPU {device}'s memory do not fit together: "
+                    "its curve is off by as many allocations."
+                )
+        weights = addresses_of(self._modules)
+        start = self._clock.start_unix_ns + self._begin_ns
+        pointers = [(time - self._begin_ns, addresses) for time, addresses in self._kv.pointers]
+        return memory_table(histories, start, weights, pointers, living_tensors() if histories else set())
 
     def _kv_table(self, steps: int, begin: int, end: int, gpu_works: bool) -> pa.Table:
         """The table `kv` of the first `steps` steps, and of calls that are none."""

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from profkit.errors import RecordError
-from profkit.record import EVENTS, KV, SCHEMA_VERSION, SCHEMAS, EventKind, Meta, Phase, Record, conform
+from profkit.record import EVENTS, KV, SCHEMA_VERSION, SCHEMAS, EventKind, MemoryKind, Meta, Phase, Record, conform
 
 SUFFIX: Final = ".profkit"
 META_NAME: Final = "record.json"
@@ -31,6 +31,7 @@ _REQUIRED: Final = {
     "telemetry": ("time", "device", "metric"),
     "steps": ("sent", "start", "end", "host_duration", "phase", "batch", "query_tokens", "generation"),
     "kv": ("step", "layer_kind"),
+    "memory": ("device", "size", "category"),
     "ops": ("event", "inputs"),
 }
 """Columns without empty cells: what they hold is always known."""
@@ -195,6 +196,13 @@ _LONGEST_NS: Final = 2**60
 
 _LARGEST: Final = 2**56
 """64 PiB, and as many tokens."""
+_RANGES: Final = (
+    *((table, "start", "times", -_LONGEST_NS, _LONGEST_NS) for table in ("events", "steps", "memory")),
+    *((table, "end", "times", -_LONGEST_NS, _LONGEST_NS) for table in ("steps", "memory")),
+    ("events", "duration", "times", 0, _LONGEST_NS),
+    ("memory", "size", "sizes", 0, _LARGEST),
+    *(("kv", column, "sizes", 0, _LARGEST) for column in KV.names[KV.names.index("layers") :]),
+)
 
 
 def _check_values(record: Record, source: Path) -> None:
@@ -210,16 +218,15 @@ def _check_values(record: Record, source: Path) -> None:
         raise RecordError(f"{source}: environment.gpus is no list of GPUs with names")
     if not isinstance(meta.environment.get("packages") or {}, dict):
         raise RecordError(f"{source}: environment.packages is no table of versions")
-    for table, column in (("events", "start"), ("events", "duration"), ("steps", "start"), ("steps", "end")):
-        values = record.tables[table][column].to_numpy()
-        lowest = 0 if column == "duration" else -_LONGEST_NS
-        if len(values) and not (lowest <= values.min() and values.max() < _LONGEST_NS):
-            raise RecordError(f"{source}: column {table}.{column} holds times that no profile has")
-    for column in KV.names[KV.names.index("layers") :]:
-        values = pc.drop_null(record.kv[column]).to_numpy()
-        if len(values) and not (values.min() >= 0 and values.max() < _LARGEST):
-            raise RecordError(f"{source}: column kv.{column} holds a size that no cache has")
-    for table, column, known in (("events", "kind", EventKind), ("steps", "phase", Phase)):
+    for table, column, what, lowest, limit in _RANGES:
+        values = pc.drop_null(record.tables[table][column]).to_numpy()
+        if len(values) and not (lowest <= values.min() and values.max() < limit):
+            raise RecordError(f"{source}: column {table}.{column} holds {what} that no profile has")
+    for table, column, known in (
+        ("events", "kind", EventKind),
+        ("steps", "phase", Phase),
+        ("memory", "category", MemoryKind),
+    ):
         words = set(pc.unique(record.tables[table][column].cast(pa.string())).to_pylist())
         if strange := words - set(map(str, known)):
             raise RecordError(f"{source}: column {table}.{column} holds {sorted(map(str, strange))[0]!r}")

@@ -10,7 +10,7 @@ from typing import Final
 from profkit.analysis.idle import Cause
 from profkit.analysis.steps import PhaseStats
 from profkit.analysis.summary import Summary, Work
-from profkit.views import kv_words, palette
+from profkit.views import kv_words, memory_words, palette
 from profkit.views.format import (
     NOT_AVAILABLE,
     clean,
@@ -123,11 +123,18 @@ def describe(summary: Summary, software: str = "", link: str | None = None) -> C
         top_title="Top kernels" if on_gpu else "Top operators",
         top=tuple(work_row(work) for work in summary.top),
         findings=tuple((clean(str(found.title)), clean(str(found.remedy))) for found in summary.findings),
-        memory=tuple(kv_words.sentences(summary.kv)) if summary.kv is not None else (),
+        memory=tuple(_memory(summary)),
         warnings=tuple(clean(warning) for warning in summary.warnings),
         missing=tuple(_missing(summary)),
         link=link,
     )
+
+
+def _memory(summary: Summary) -> Iterator[str]:
+    if summary.kv is not None:
+        yield from kv_words.sentences(summary.kv)
+    if summary.memory is not None:
+        yield from memory_words.sentences(summary.memory)
 
 
 def _brief(text: str) -> str:

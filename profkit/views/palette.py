@@ -57,6 +57,16 @@ KV: Final[dict[str, Colour]] = {
 }
 """Kinds of layers in a KV cache; kinds of work are not drawn beside them."""
 
+MEMORY: Final[dict[str, Colour]] = {
+    "weights": WORK[WorkKind.MATMUL],
+    "kv": WORK[WorkKind.ATTENTION],
+    "activations": WORK[WorkKind.NORM],
+    "workspace": WORK[WorkKind.COPY],
+    "other": WORK[WorkKind.ELEMENTWISE],
+    "fragmentation": WORK[WorkKind.OTHER],
+}
+"""What a GPU's memory is used for."""
+
 PHASES: Final[dict[Phase, Colour]] = {
     Phase.PREFILL: Colour("#333c48", "#e3e8ee"),
     Phase.DECODE: Colour("#8490a0", "#7f8a99"),

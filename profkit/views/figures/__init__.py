@@ -20,6 +20,7 @@ FIGURES: Final[dict[str, str]] = {
     "kernels": "Which kernels took the time?",
     "steps": "How long did each step take, and what of it was work?",
     "kv": "How did the KV cache grow, and what else is in the GPU's memory?",
+    "memory": "What filled the GPU's memory?",
     "telemetry": "What did the GPU draw and do meanwhile?",
 }
 """Kinds of figures and the question that each answers, in the order of a report."""

@@ -322,7 +322,7 @@ def test_outside_a_profile_a_region_lets_errors_through_and_starts_none():
 # Options.
 
 
-@pytest.mark.parametrize("option", ["shapes", "stacks", "memory"])
+@pytest.mark.parametrize("option", ["shapes", "stacks"])
 def test_options_of_the_trace_need_it(option):
     with pytest.raises(OptionError, match=f"{option} need the trace"):
         Options(trace=False, **{option: True})

@@ -20,7 +20,7 @@ from unit import records
 
 from profkit.errors import RecordError
 from profkit.formats import archive
-from profkit.record import SCHEMA_VERSION, SCHEMAS, EventKind, Meta, Metric, Phase, Record
+from profkit.record import SCHEMA_VERSION, SCHEMAS, EventKind, MemoryKind, Meta, Metric, Phase, Record
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 REFERENCES = {("events", "op"): "events", ("events", "step"): "steps", ("kv", "step"): "steps"}
@@ -30,6 +30,7 @@ ALWAYS_KNOWN = {
     "telemetry": {"time", "device", "metric"},
     "steps": {"sent", "start", "end", "host_duration", "phase", "batch", "query_tokens", "generation"},
     "kv": {"step", "layer_kind"},
+    "memory": {"device", "size", "category"},
     "requests": set(),
     "ops": {"event", "inputs"},
 }
@@ -43,6 +44,10 @@ KNOWN = {
     ("steps", "phase"): st.sampled_from([str(phase) for phase in Phase]),
     ("steps", "start"): TIMES,
     ("steps", "end"): TIMES,
+    ("memory", "category"): st.sampled_from([str(kind) for kind in MemoryKind]),
+    ("memory", "size"): st.integers(0, 2**31 - 1),
+    ("memory", "start"): TIMES,
+    ("memory", "end"): TIMES,
     **{("kv", name): st.integers(0, 2**31 - 1) for name in SCHEMAS["kv"].names[4:]},
 }
 
@@ -409,7 +414,7 @@ def test_a_size_that_no_cache_has_is_refused(tmp_path):
     record.kv = kv_rows()
     path = archive.save(record, tmp_path / "run")
     edit_table(path, "kv", set_first("logical_bytes", -1))
-    with pytest.raises(RecordError, match=r"kv\.logical_bytes holds a size that no cache has"):
+    with pytest.raises(RecordError, match=r"kv\.logical_bytes holds sizes that no profile has"):
         archive.load(path)
 
 

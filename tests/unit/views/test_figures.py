@@ -114,6 +114,7 @@ def test_a_figure_says_on_what_it_was_measured(kind):
     ("kernels", "Matmul takes 71.1 % of the GPU's 38.0 ms of work"),
     ("steps", "From token to token 20.0 ms (median of 3 gaps); the GPU works 60.0 % of a decode step"),
     ("kv", "A token costs 131 kB of KV cache; 8.78 MB for 1 sequence of 67 tokens"),
+    ("memory", "GPU 0 held 3.03 GB at its peak, 89.0 % of it weights"),
     ("telemetry", "GPU 0 drew 80.0 W on average, 90.0 W at most, over 100 ms"),
 ])  # fmt: skip
 def test_the_title_is_the_finding(kind, finding):

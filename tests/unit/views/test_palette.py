@@ -36,6 +36,7 @@ SAME_UNIT = [
 GROUPS = [
     palette.WORK,
     palette.KV,
+    palette.MEMORY,
     palette.IDLE,
     palette.PHASES,
     {"host": palette.HOST, "gpu": palette.GPU},

@@ -90,7 +90,7 @@ def test_a_page_holds_all_that_the_record_says():
         "record 0123456789ab",
     ):
         assert part in text, part
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("svg") == 6
     identities = [value for name, value in page.attributes if name == "id"]
     assert len(identities) == len(set(identities))
 
