@@ -46,7 +46,8 @@ def sheet(content: Sheet, picture: str = "") -> str:
     for table in content.tables:
         rows = ("".join(_cells(row, table.words)) for row in table.rows)
         lines.append(_table("pk-s-top", table.caption, _head(table.head, table.words), rows))
-    lines += _list("Notes", [(note, "") for note in content.notes])
+    for title, entries in (*content.lists, ("Notes", content.notes)):
+        lines += _list(title, [(entry, "") for entry in entries])
     return f'<style>{css()}</style>\n<div class="pk-s">\n{"".join(lines)}\n</div>\n'
 
 

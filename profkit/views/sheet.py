@@ -26,4 +26,5 @@ class Sheet:
     sentence: str
     figures: tuple[KeyFigure, ...]
     tables: tuple[Table, ...] = ()
+    lists: tuple[tuple[str, tuple[str, ...]], ...] = ()  # title, lines; without lines it is not shown
     notes: tuple[str, ...] = ()

@@ -36,7 +36,8 @@ def _sheet_lines(content: Sheet) -> Iterator[str]:
     for table in content.tables:
         yield from ("", table.caption)
         yield from _aligned([table.head, *table.rows], right=tuple(range(table.words, len(table.head))))
-    yield from _list("Notes", [(note, "") for note in content.notes])
+    for title, entries in (*content.lists, ("Notes", content.notes)):
+        yield from _list(title, [(entry, "") for entry in entries])
 
 
 def _lines(content: Content) -> Iterator[str]:
