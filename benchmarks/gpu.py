@@ -19,6 +19,7 @@ STEPS = {
     "columns": ["benchmarks/columns.py"],
     "magic": ["benchmarks/magic.py"],
     "footprint": ["benchmarks/footprint.py"],
+    "kv_plan": ["benchmarks/kv_plan.py"],
     "kv": ["benchmarks/kv.py"],
     "quickstart": ["-m", "jupyter", "execute", "--inplace", "notebooks/quickstart.ipynb"],
 }

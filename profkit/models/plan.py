@@ -234,7 +234,16 @@ def _logits(shape: ModelShape, batch: int) -> int:
 
 
 def _largest_batch(plan: MemoryPlan, context: int, room: int) -> int:
-    return _largest(lambda batch: plan.need_bytes(batch, context) <= room, _MOST_TOKENS)
+    """The need grows with the batch along a line, but for bytes that are rounded up."""
+    one = plan.need_bytes(1, context)
+    if one > room:
+        return 0
+    batch = 1 + (room - one) // (plan.need_bytes(2, context) - one)
+    while plan.need_bytes(batch, context) > room:
+        batch -= 1
+    while plan.need_bytes(batch + 1, context) <= room:
+        batch += 1
+    return batch
 
 
 def _longest_context(plan: MemoryPlan, batch: int, room: int) -> int:

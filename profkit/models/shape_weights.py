@@ -51,7 +51,7 @@ class Weights:
 def count_weights(shape: ModelShape) -> Weights:
     """Count the parameters of a shape's whole model, an encoder and towers for images or sound included."""
     try:
-        model = _on_meta(copy.deepcopy(shape.config))  # building fills in fields
+        model = on_meta(shape.config)
     except ImportError:
         return Weights(reason="counting parameters needs torch and transformers: pip install 'profkit[hf]'")
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
@@ -104,10 +104,12 @@ def stored_bytes(shape: ModelShape, dtype: str, gpus: int = 1, replicated: int =
     return math.ceil((held * bits + rest * plain) / 8)
 
 
-def _on_meta(config: Any) -> Any:
+def on_meta(config: Any) -> Any:
+    """The model of a transformers config without storage; None where there is none that generates."""
     import torch
     import transformers
 
+    config = copy.deepcopy(config)  # building fills in fields
     named = [getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ()]
     makers = [cls for cls in named if cls is not None and hasattr(cls, "_from_config")]
     with torch.device("meta"):
