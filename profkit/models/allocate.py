@@ -131,7 +131,7 @@ def _fill(plan: MemoryPlan, groups: dict[bool, LayerGroup], batch: int) -> int:
     from transformers import StaticCache
 
     dtype = getattr(torch, _TORCH_DTYPES[plan.kv_dtype])
-    cache = StaticCache(config=plan.shape.config.get_text_config(decoder=True), max_cache_len=plan.context)
+    cache: Any = StaticCache(config=plan.shape.config.get_text_config(decoder=True), max_cache_len=plan.context)
     for layer in cache.layers:
         group = groups[layer.is_sliding]
         heads = torch.empty(1, group.kv_heads, 1, 1, dtype=dtype, device="cuda").expand(batch, -1, -1, -1)
