@@ -61,6 +61,7 @@ class Details:
 
     attribute: Int32s  # row of `attributes`, -1: none
     operator: Int32s  # name of the operator that launched it, -1: none known
+    step: Int32s  # row of `steps` in which it began or was launched, -1: none
     link_row: Int32s  # row of the launch of GPU work, or of the first work of a launch; -1: none
     link_delay: npt.NDArray[np.float64]  # ns from the start of the launch to that of the work; NaN without link
     attributes: pd.DataFrame
@@ -89,11 +90,12 @@ def details(timeline: Timeline, record: Record) -> Details:
     row_of = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     drawn = np.flatnonzero(np.repeat([kind not in (TrackKind.STEPS, TrackKind.GAPS) for kind in kinds], counts))
     row = timeline.event[drawn]
-    attribute, operator, link_row = (np.full(len(timeline.start), -1, np.int32) for _ in range(3))
+    attribute, operator, step, link_row = (np.full(len(timeline.start), -1, np.int32) for _ in range(4))
     delay = np.full(len(timeline.start), np.nan)
 
     of_event, attributes = _attributes(record)
     attribute[drawn] = of_event[row]
+    step[drawn] = events["step"].to_numpy()[row]
     op = events["op"].to_numpy()[row]
     operator[drawn[op >= 0]] = timeline.name_of_event[op[op >= 0]]
 
@@ -108,7 +110,7 @@ def details(timeline: Timeline, record: Record) -> Details:
     for here, there in ((work, launch), (launch, work)):
         link_row[here] = row_of[there]
         delay[here] = timeline.start[work] - timeline.start[launch]
-    return Details(attribute, operator, link_row, delay, attributes)
+    return Details(attribute, operator, step, link_row, delay, attributes)
 
 
 def _attributes(record: Record) -> tuple[Int32s, pd.DataFrame]:

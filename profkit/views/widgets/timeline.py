@@ -134,24 +134,30 @@ def attributes(record: Record) -> Table:
 
 
 def tile(record: Record, index: int) -> Table:
-    """Consecutive events of one row."""
+    """Consecutive events of one row; what none of them has is no column."""
     shown = layout(record)
     found, details = shown.timeline, shown.details
     at = analysis.tile(found, _within("tile", "index", index, 0, len(found.tile_first) - 2))
     start, duration = found.start[at.of], found.duration[at.of]
     base = int(start[0])
     long = np.flatnonzero(duration >= _FULL)
-    columns = (
+    columns = [
         Column.packed("start", np.diff(start, prepend=base).astype("<u4"), "ns"),
         Column.packed("duration", np.minimum(duration, _FULL).astype("<u4"), "ns"),
         Column.packed("name", found.name[at.of]),
         Column.packed("class", found.kind[at.of]),
-        Column.packed("event", found.event[at.of]),
-        Column.packed("attribute", details.attribute[at.of]),
-        Column.packed("op", details.operator[at.of]),
-        Column.packed("link_row", details.link_row[at.of]),
-        Column.packed("link_delay", details.link_delay[at.of], "ns"),
-    )
+    ]
+    for name, values in (
+        ("event", found.event),
+        ("attribute", details.attribute),
+        ("op", details.operator),
+        ("step", details.step),
+        ("link_row", details.link_row),
+    ):
+        if (values[at.of] >= 0).any():
+            columns.append(Column.packed(name, values[at.of]))
+    if (details.link_row[at.of] >= 0).any():
+        columns.append(Column.packed("link_delay", details.link_delay[at.of], "ns"))
     info = {
         "index": at.index,
         "row": at.row,

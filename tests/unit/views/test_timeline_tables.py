@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from unit import records
-from unit.analysis.trace import call, kernel, operator, record
+from unit.analysis.trace import call, kernel, operator, record, step
 from unit.formats.test_archive import any_record
 from unit.views.test_widget import HOSTILE, Browser, decode
 
@@ -107,7 +107,7 @@ def told(browser):
         rows += [
             (about["row"], int(start), duration, names["name"][name], kind, event)
             for start, duration, name, kind, event in zip(
-                starts, durations, tile["name"], tile["class"], tile["event"], strict=True
+                starts, durations, tile["name"], tile["class"], tile.get("event", [-1] * len(starts)), strict=True
             )
         ]
     return rows
@@ -162,6 +162,15 @@ def test_a_selected_kernel_tells_its_launch_and_its_attributes():
     assert [values[tile["attribute"][0]] for values in attributes.values()] == ["8,2,1", "128,1,1", 40, 1024, None, ""]
     assert info["longest"]["kernels"] == [{"row": at, "start": 30, "duration": 60, "name": tile["name"][0]}]
     assert [gap["duration"] for gap in info["longest"]["gaps"]] == [30, 10]
+
+
+def test_an_event_tells_its_step_and_what_none_has_is_no_column():
+    made = record(operator(0, 10) | {"step": 0}, operator(20, 30), steps=[step(0, 15)])
+    browser = Browser(made)
+    columns, _ = browser.table("timeline")
+    host, _ = browser.table("tile", index=columns["first_tile"][columns["kind"].index("host")])
+    assert host["step"] == [0, -1]
+    assert host.keys() == {"start", "duration", "name", "class", "event", "step"}
 
 
 def test_steps_are_named_by_phase_and_numbered_by_row():
