@@ -130,6 +130,12 @@ class Run:
         """Write the record; `path` gets `.profkit` if it has no suffix."""
         return archive.save(self.record, path)
 
+    def export_trace(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace as Chrome JSON (.json or .json.gz), which ui.perfetto.dev opens; returns the path."""
+        from profkit.formats.chrome.write import write
+
+        return write(self.record, path)
+
     def __repr__(self) -> str:
         events, steps = len(self.record.events), len(self.record.steps)
         return f"<Run {self.name!r}: {self.meta.wall_ns / 1e9:.3g} s, {events:,} events, {steps} steps>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -45,3 +46,28 @@ def _tensor(kind: str, sizes: Sequence[Any]) -> str:
     named = [str(list(one)) for one in sizes[:_MOST] if isinstance(one, Sequence)]
     more = [f"{len(sizes) - _MOST} more"] if len(sizes) > _MOST else []
     return f"list of {', '.join(named + more)}" if named else "list"
+
+
+def kineto_inputs(text: str) -> tuple[list[str], list[Any]]:
+    """Kineto's "Input type" and "Input Dims" that `inputs_text` gives as `text`, tensors that it left out apart."""
+    types: list[str] = []
+    dims: list[Any] = []
+    for match in _ONE.finditer(text):
+        if match["dims"] is not None:
+            types.append(_LONG.get(match["type"], match["type"]))
+            dims.append(_sizes(match["dims"]))
+        else:
+            types.append(_LIST)
+            dims.append([_sizes(one) for one in _DIMS.findall(match["listed"] or "")])
+    return types, dims
+
+
+_LONG: Final = {short: kineto for kineto, short in reversed(_SHORT.items())}
+_DIMS: Final = re.compile(r"\[[^\]]*\]")
+_ONE: Final = re.compile(
+    r"list(?: of (?P<listed>\[[^\]]*\](?:, \[[^\]]*\](?=,|$))*(?:, \d+ more)?))?|(?P<dims>\[[^\]]*\]) (?P<type>[^,]+)"
+)
+
+
+def _sizes(text: str) -> list[int]:
+    return [int(size) for size in text[1:-1].split(",") if size.strip()]

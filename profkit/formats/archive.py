@@ -6,7 +6,6 @@ Nothing in it is executed when it is opened: no pickle, no code, sizes checked b
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from profkit.errors import RecordError
+from profkit.formats.files import replacing
 from profkit.record import EVENTS, KV, SCHEMA_VERSION, SCHEMAS, EventKind, MemoryKind, Meta, Phase, Record, conform
 
 SUFFIX: Final = ".profkit"
@@ -59,20 +59,12 @@ def save(record: Record, path: str | os.PathLike[str]) -> Path:
     if not target.suffix:
         target = target.with_suffix(SUFFIX)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                tables = {name: table for name, table in record.tables.items() if len(table)}
-                meta = msgspec.to_builtins(record.meta) | {"rows": {name: len(tables[name]) for name in tables}}
-                _add(archive, META_NAME, msgspec.json.format(msgspec.json.encode(meta)))
-                for name, table in tables.items():
-                    _add(archive, f"{name}.parquet", _parquet(table))
-            os.chmod(aside, 0o666 & ~_umask())
-            os.replace(aside, target)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            tables = {name: table for name, table in record.tables.items() if len(table)}
+            meta = msgspec.to_builtins(record.meta) | {"rows": {name: len(tables[name]) for name in tables}}
+            _add(archive, META_NAME, msgspec.json.format(msgspec.json.encode(meta)))
+            for name, table in tables.items():
+                _add(archive, f"{name}.parquet", _parquet(table))
     except OSError as error:
         raise RecordError(
             f"cannot save the record to {target}: {error.strerror or error}. "
@@ -276,9 +268,3 @@ def _parquet(table: pa.Table) -> bytes:
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,8 +1,8 @@
-"""What an operator was given, in words."""
+"""What an operator was given, in words and back."""
 
 import pytest
 
-from profkit.analysis.inputs import inputs_text
+from profkit.analysis.inputs import inputs_text, kineto_inputs
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,16 @@ from profkit.analysis.inputs import inputs_text
 )
 def test_tensors_are_named_in_order(types, dims, text):
     assert inputs_text(types, dims) == text
+
+
+@pytest.mark.parametrize(
+    ("types", "dims"),
+    [
+        (["c10::BFloat16", "long int"], [[1, 512], []]),
+        (["TensorList", "float"], [[[4, 8], [2]], [3]]),
+        (["float", "TensorList", "TensorList"], [[7], [], [[1]]]),
+        ([], []),
+    ],
+)
+def test_the_words_say_enough_to_write_kinetos_again(types, dims):
+    assert kineto_inputs(inputs_text(types, dims)) == (types, dims)
