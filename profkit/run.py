@@ -114,14 +114,15 @@ class Run:
         return export(self.record, folder, formats)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """One HTML page that opens offline."""
+        """One HTML page that opens offline, with the interactive view in it; returns the path."""
+        from profkit.formats.files import replacing
         from profkit.views.report import html_page
 
         target = Path(path)
         page = html_page(self.record)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(page, encoding="utf-8")
+            with replacing(target) as file:
+                file.write(page.encode())
         except OSError as error:
             raise RecordError(f"cannot write the page to {target}: {error.strerror or error}") from error
         return target

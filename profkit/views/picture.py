@@ -47,17 +47,17 @@ def png(content: Content, dpi: float = _DPI) -> bytes:
             _bar(figure, content)
         if content.top:
             _top(figure, content)
-        return _packed(figure, dpi)
+        return packed(figure, dpi)
 
 
 def timeline_png(record: Record, dpi: float = _DPI) -> bytes | None:
     """The timeline as it stands in for the view; None of a record that has none."""
     from profkit.views.figures import timeline
 
-    return None if timeline.lacks(record) else _packed(timeline.draw(record), dpi)
+    return None if timeline.lacks(record) else packed(timeline.draw(record), dpi)
 
 
-def _packed(figure: ReportFigure, dpi: float) -> bytes:
+def packed(figure: ReportFigure, dpi: float = _DPI) -> bytes:
     """As PNG with a palette: a third of the bytes, in every notebook that shows a profile."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
@@ -67,9 +67,9 @@ def _packed(figure: ReportFigure, dpi: float) -> bytes:
     canvas.draw()
     size = canvas.get_width_height()
     picture = Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
-    packed = io.BytesIO()
-    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
-    return packed.getvalue()
+    file = io.BytesIO()
+    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
 
 
 def _head(figure: ReportFigure, content: Content) -> None:

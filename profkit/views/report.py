@@ -1,7 +1,11 @@
-"""What does one profile look like as a document: an HTML page that needs no network, or Markdown."""
+"""What does one profile look like as a document: an HTML page that needs no network, or Markdown.
+
+The page reads without JavaScript; with it, it holds the interactive view.
+"""
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -11,17 +15,18 @@ from typing import Any, Final
 from profkit.analysis.kernels import kernels
 from profkit.analysis.summary import Work, summarize
 from profkit.record import Record
+from profkit.views import page
 from profkit.views.caption import caption, software
 from profkit.views.content import PHASE_HEAD, Content, WorkRow, describe, work_row
 from profkit.views.figures import FIGURES, available, figure
-from profkit.views.figures.base import rendered
 from profkit.views.format import NOT_AVAILABLE, clean, count, cut, duration, plural, share, short_name
 from profkit.views.html import body, work_table
+from profkit.views.picture import packed
 from profkit.views.style import css
 
 KERNELS: Final = 50
 """Kernels in the page's table; beyond them is a share that nobody tunes."""
-STEPS: Final = 2000
+STEPS: Final = 500
 _OPEN_STEPS: Final = 40
 """A longer table of steps starts folded."""
 _STEP_HEAD: Final = (
@@ -40,23 +45,22 @@ _MD_NAME: Final = 60
 
 _PAGE: Final = """
 html{color-scheme:light dark}
-body{margin:0 auto;max-width:1120px;padding:20px 24px;background:#fff}
+body{margin:0 auto;max-width:1680px;padding:20px 24px;background:#fff}
 @media(prefers-color-scheme:dark){body{background:#111}}
-.pk-s{padding:0;max-width:none;font-size:14px}
+.pk-s{padding:0;max-width:1120px;font-size:14px}
 .pk-s h2{font-size:1.25em;margin:32px 0 10px;font-weight:600}
 .pk-s figure{margin:0 0 22px;background:#fff;border:1px solid var(--pk-rule);border-radius:6px;padding:6px}
-.pk-s figure svg{display:block;width:100%;height:auto}
+.pk-s figure img{display:block;width:100%;height:auto}
 .pk-s pre{overflow-x:auto;border:1px solid var(--pk-rule);border-radius:6px;padding:12px;margin:0 0 14px}
 .pk-s pre code{overflow-wrap:normal}
 .pk-s summary{cursor:pointer;margin:0 0 8px}
 .pk-s footer{color:var(--pk-soft);font-size:.9em;margin-top:28px}
+.pk{margin:24px 0}
 """
-# The page may show its own pictures and styles, and ask nobody for anything.
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def html_page(record: Record, link: str | None = None) -> str:
-    """One page of a record: summary, figures, steps, kernels, environment, options and source.
+    """One page of a record: summary, interactive view, environment, options and source; asks for no network.
 
     Args:
         record: the profile.
@@ -64,29 +68,37 @@ def html_page(record: Record, link: str | None = None) -> str:
     """
     summary = summarize(record)
     content = describe(summary, software(record.meta), link)
-    parts = "\n".join(_sections(record, content))
+    about = "\n".join(_about(record))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{page.policy()}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(cut(content.name, 80))} · profkit</title>\n"
-        f"<style>{css()}{_PAGE}</style></head>\n"
-        f'<body><main class="pk-s">\n{parts}\n'
-        f"<footer>{html.escape(caption(summary, record.meta))}</footer>\n</main></body></html>\n"
+        f"<style>{css()}{page.view_style()}{_PAGE}</style></head>\n"
+        f'<body><main>\n<div class="pk-s">\n{body(content)}\n</div>\n'
+        f"{page.interactive(record)}\n"
+        f'<div class="pk-s">\n<noscript>{_still(record, content)}</noscript>\n{about}\n'
+        f"<footer>{html.escape(caption(summary, record.meta))}</footer>\n</div>\n</main></body></html>\n"
     )
 
 
-def _sections(record: Record, content: Content) -> Iterator[str]:
-    yield body(content)
+def _still(record: Record, content: Content) -> str:
+    """What stands in for the view where no script runs."""
+    parts = []
     for kind in available(record):
-        yield f"<figure>{_svg(record, kind)}</figure>"
+        picture = base64.b64encode(packed(figure(record, kind))).decode()
+        parts.append(f'<figure><img alt="{html.escape(FIGURES[kind])}" src="data:image/png;base64,{picture}"></figure>')
     if len(record.steps):
-        yield "<h2>Steps</h2>"
-        yield _steps(record)
+        parts += ["<h2>Steps</h2>", _steps(record)]
     rows = _work_rows(record)
     if rows:
-        yield f"<h2>{'Kernels' if content.top_title == 'Top kernels' else 'Operators'}</h2>"
-        yield work_table(f"{plural(len(rows), 'name')}, longest first", rows)
+        parts.append(f"<h2>{'Kernels' if content.top_title == 'Top kernels' else 'Operators'}</h2>")
+        parts.append(work_table(f"{plural(len(rows), 'name')}, longest first", rows))
+    return "\n".join(parts)
+
+
+def _about(record: Record) -> Iterator[str]:
+    """Where and how it was measured."""
     for title, data in (("Environment", record.meta.environment), ("Options", record.meta.options)):
         if data:
             yield f"<h2>{title}</h2>"
@@ -94,15 +106,6 @@ def _sections(record: Record, content: Content) -> Iterator[str]:
     if record.meta.source:
         yield "<h2>Cell</h2>"
         yield f"<pre><code>{html.escape(record.meta.source)}</code></pre>"
-
-
-def _svg(record: Record, kind: str) -> str:
-    """A figure to put into a page: no prolog, and ids that no other figure of the page has."""
-    text = rendered(figure(record, kind), "svg").decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{kind}-", text)
-    label = html.escape(FIGURES[kind])
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def _steps(record: Record) -> str:

@@ -56,9 +56,7 @@ class ProfileView(TabbedView):
         self._id = record.meta.id
         self._picture = picture
         self._replies: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
-        gpus = Counter(str(gpu.get("name", "GPU")) for gpu in record.meta.environment.get("gpus") or [])
-        hardware = ", ".join(f"{n} × {gpu}" if n > 1 else gpu for gpu, n in gpus.items()) or "no GPU"
-        super().__init__(record.meta.name, hardware, tab=tab)
+        super().__init__(record.meta.name, hardware(record), tab=tab)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -95,3 +93,9 @@ class ProfileView(TabbedView):
             self._seen = weakref.ref(record)
             _reopened[:] = [record]
         return record
+
+
+def hardware(record: Record) -> str:
+    """The GPUs that a profile saw, in words."""
+    gpus = Counter(str(gpu.get("name", "GPU")) for gpu in record.meta.environment.get("gpus") or [])
+    return ", ".join(f"{n} × {gpu}" if n > 1 else gpu for gpu, n in gpus.items()) or "no GPU"
