@@ -94,12 +94,12 @@ def sweep_curves(data: SweepData) -> SweepCurves:
     axis = x_axis(meta)
     others = [name for name in meta.axes if name != axis]
     table = measured(data)
-    points = data.points_frame().set_index("point", drop=False)
-    labels = {number: _label(meta, meta.axes, points.loc[number]) for number in points.index}
+    points = {int(row["point"]): row for row in data.points.to_pylist()}
+    labels = {number: _label(meta, meta.axes, row) for number, row in points.items()}
     table["label"] = [labels[number] for number in table["point"]]
     floors = sweep_floors(data)
     regimes = sweep_regimes(floors, table)
-    phases: dict[int, dict[str, PhaseTimes]] = {int(number): {} for number in points.index}
+    phases: dict[int, dict[str, PhaseTimes]] = {number: {} for number in points}
     costs: dict[int, dict[str, Any]] = {}
     for row in cast("list[dict[str, Any]]", table.to_dict("records")):
         number, phase = int(row["point"]), str(row["phase"])
@@ -108,10 +108,9 @@ def sweep_curves(data: SweepData) -> SweepCurves:
         if _known(row["median_ns"]) is not None:
             phases[number][phase] = _times(row, floors, regimes)
     grouped: dict[str, list[CurvePoint]] = {}
-    for number in points.index:
-        place = points.loc[number]
-        point = _point(place, _x(place, axis), labels[number], phases[int(number)], costs.get(int(number), {}))
-        grouped.setdefault(_label(meta, others, place), []).append(point)
+    for number, row in points.items():
+        point = _point(row, _x(row, axis), labels[number], phases[number], costs.get(number, {}))
+        grouped.setdefault(_label(meta, others, row), []).append(point)
     series = tuple(Series(key, tuple(sorted(group, key=lambda p: p.x))) for key, group in grouped.items())
     has_decode = any(s.measured(SweepPhase.DECODE) for s in series)
     throughput = str(SweepPhase.DECODE if has_decode else SweepPhase.TOTAL)
@@ -144,24 +143,24 @@ def _times(row: dict[str, Any], floors: SweepFloors, regimes: SweepRegimes) -> P
 
 
 def _point(
-    row: pd.Series[Any], x: float, label: str, phases: dict[str, PhaseTimes], cost: dict[str, Any]
+    row: dict[str, Any], x: float, label: str, phases: dict[str, PhaseTimes], cost: dict[str, Any]
 ) -> CurvePoint:
     return CurvePoint(
         point=int(row["point"]),
         x=x,
         label=label,
         status=str(row["status"]),
-        message=None if pd.isna(row["message"]) else str(row["message"]),
+        message=row["message"],
         marks=str(cost.get("marks") or ""),
-        doubtful=any(pd.notna(row[name]) and bool(row[name]) for name in ("throttling", "drift")),
+        doubtful=bool(row["throttling"] or row["drift"]),
         phases=phases,
         joules_per_token=_known(cost.get("joules_per_token")),
         cost_per_mtok=_known(cost.get("cost_per_mtok")),
-        energy_reason=None if pd.isna(row["energy_reason"]) else str(row["energy_reason"]),
+        energy_reason=row["energy_reason"],
     )
 
 
-def _x(row: pd.Series[Any], axis: str | None) -> float:
+def _x(row: dict[str, Any], axis: str | None) -> float:
     """A point's place along x; its number where no axis holds numbers."""
     return float(row[axis or "point"])
 

@@ -94,3 +94,8 @@ def eager(**changes: Any) -> SweepData:
 def graph(**changes: Any) -> SweepData:
     """Memory-bound all along."""
     return sweep(2e6, **{"name": "graph", "id": "bbbb456789ab"} | changes)
+
+
+def graph_of(contexts: int) -> SweepData:
+    """`graph` with so many contexts."""
+    return sweep(2e6, contexts=tuple(512 * 2**at // 4 for at in range(contexts)), name="graph")
