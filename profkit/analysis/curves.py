@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from profkit.analysis.bootstrap import median_interval
 from profkit.analysis.steps import SAMPLES_FOR
@@ -46,18 +48,18 @@ def curves(data: SweepData) -> pd.DataFrame:
 
 def measured(data: SweepData) -> pd.DataFrame:
     """`curves` but for floors and regimes, which are reckoned from it."""
-    points = data.points_frame().set_index("point", drop=False)
-    samples = data.samples_frame()
-    spreads = {
-        key: _spread(group)
-        for key, group in samples.groupby(["point", "phase"], observed=True)
-        if points.at[key[0], "status"] == Status.OK
-    }
+    samples = data.samples.to_pandas()
+    numbers = {name: samples[name].to_numpy(float, na_value=np.nan) for name in _NUMBERS}
+    places = samples.groupby(["point", "phase"], observed=True).indices
     rows = []
-    for number, point in points.iterrows():
-        phases = [phase for phase in _PHASES if (number, phase) in spreads] or [str(SweepPhase.TOTAL)]
-        for phase in phases:
-            rows.append(_row(data, point, phase, spreads.get((number, phase), {})))
+    for point in data.points.to_pylist():
+        found = {phase: places[point["point"], phase] for phase in _PHASES if (point["point"], phase) in places}
+        if point["status"] != Status.OK or not found:
+            rows.append(_row(data, point, str(SweepPhase.TOTAL), {}))
+            continue
+        for phase, at in found.items():
+            spread = _spread(phase, {name: column[at] for name, column in numbers.items()})
+            rows.append(_row(data, point, phase, spread))
     frame = pd.DataFrame(rows, columns=_columns(data))
     return frame.astype({"samples": "Int64", "repetitions": "Int64"})
 
@@ -70,13 +72,19 @@ def _columns(data: SweepData) -> list[str]:
 _PER_STEP: Final = ("step_batch", "query_tokens", "context_tokens")
 
 
-def _spread(group: pd.DataFrame) -> dict[str, Any]:
-    """One phase of one point."""
-    times = group["duration_ns"].to_numpy(np.int64)
-    interval = median_interval([run.to_numpy(np.int64) for _, run in group.groupby("repetition")["duration_ns"]])
-    reading = group["phase"].iloc[0] == SweepPhase.PREFILL
-    tokens = group["step_batch"] * group["query_tokens"] if reading else group["tokens_out"]
-    counted = not tokens.isna().any() and times.sum() > 0
+_NUMBERS: Final = ("repetition", "duration_ns", "tokens_out", *_PER_STEP)
+"""Columns of the samples that are summed up. As floats they are exact up to 2^53 ns, which is 104 days."""
+
+
+def _spread(phase: str, sample: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """One phase of one point, from the columns `_NUMBERS` of its samples; absent values are NaN."""
+    times = sample["duration_ns"]
+    order = np.argsort(sample["repetition"], kind="stable")
+    ends = np.flatnonzero(np.diff(sample["repetition"][order])) + 1
+    interval = median_interval(np.split(times[order], ends))
+    reading = phase == SweepPhase.PREFILL
+    tokens = sample["step_batch"] * sample["query_tokens"] if reading else sample["tokens_out"]
+    counted = not np.isnan(tokens).any() and times.sum() > 0
     tails = len(times) >= SAMPLES_FOR[90]  # the lower tail needs as many as the upper
     return {
         "median_ns": float(np.median(times)),
@@ -87,17 +95,17 @@ def _spread(group: pd.DataFrame) -> dict[str, Any]:
         "min_ns": int(times.min()),
         "max_ns": int(times.max()),
         "samples": len(times),
-        "tokens_per_s": float(tokens.sum()) / (times.sum() / 1e9) if counted else None,
-        **{name: _median(group[name]) for name in _PER_STEP},
+        "tokens_per_s": float(tokens.sum() / (times.sum() / 1e9)) if counted else None,
+        **{name: _median(sample[name]) for name in _PER_STEP},
     }
 
 
-def _median(values: pd.Series[Any]) -> float | None:
-    known = values.dropna()
-    return float(known.median()) if len(known) else None
+def _median(values: NDArray[np.float64]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else None
 
 
-def _row(data: SweepData, point: pd.Series[Any], phase: str, spread: dict[str, Any]) -> dict[str, Any]:
+def _row(data: SweepData, point: Mapping[str, Any], phase: str, spread: dict[str, Any]) -> dict[str, Any]:
     meta = data.meta
     rate = spread.get("tokens_per_s")
     row = {
@@ -122,7 +130,7 @@ def _row(data: SweepData, point: pd.Series[Any], phase: str, spread: dict[str, A
     return row
 
 
-def marks(data: SweepData, point: pd.Series[Any], spread: dict[str, Any]) -> list[str]:
+def marks(data: SweepData, point: Mapping[str, Any], spread: dict[str, Any]) -> list[str]:
     """What to know before one trusts a row."""
     if point["status"] != Status.OK:
         message = "" if pd.isna(point["message"]) else str(point["message"])

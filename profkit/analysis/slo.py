@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from profkit.analysis.curves import curves
+from profkit.analysis.curves import measured
 from profkit.analysis.sweep import SLOS, Status, SweepData, x_axis
 
 
@@ -38,17 +38,17 @@ class Verdict:
     unknown: tuple[str, ...]  # objectives whose phase was not measured
 
 
-def verdicts(data: SweepData) -> list[Verdict]:
+def verdicts(data: SweepData, table: pd.DataFrame | None = None) -> list[Verdict]:
     """One for each combination of the other axes; [] without objectives or without an axis of numbers.
 
     A point meets an objective if its median does. A point that was not measured, or not in the phase of an
-    objective, is not said to meet it.
+    objective, is not said to meet it. `table` is `curves.measured`, where it is at hand.
     """
     axis = x_axis(data.meta)
     limits = data.meta.slo_ns
     if axis is None or not limits:
         return []
-    frame = curves(data)
+    frame = measured(data) if table is None else table
     frame = frame[frame["status"] == Status.OK]
     others = [name for name in data.meta.axes if name != axis]
     groups = frame.groupby(others, sort=False, dropna=False) if others else [((), frame)]

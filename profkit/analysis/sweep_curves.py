@@ -120,7 +120,7 @@ def sweep_curves(data: SweepData) -> SweepCurves:
         series=series,
         throughput=throughput,
         knees={s.label: _knee(s, throughput) for s in series},
-        verdicts=tuple((_label(meta, others, verdict.where), verdict) for verdict in verdicts(data)),
+        verdicts=tuple((_label(meta, others, verdict.where), verdict) for verdict in verdicts(data, table)),
         floors=floors,
         fits=regimes.fits,
         roofline=sweep_roofline(floors, table),
