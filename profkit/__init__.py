@@ -14,25 +14,33 @@ _HOMES = {
     "Run": "run",
     "kv_plan": "kv",
     "KVPlan": "kv",
+    "sweep": "sweeps",
+    "last_sweep": "sweeps:last",
+    "Sweep": "sweeps",
     "step": "capture.session",
     "region": "capture.session",
     "track_kv": "capture.trackers",
     "ProfkitError": "errors",
 }
-"""Public names and the modules they live in, imported on first use: `import profkit` stays instant."""
+"""Public names and the modules they live in (module:name where it differs there).
+
+They are imported on first use: `import profkit` stays instant."""
 
 __all__ = [
     "KVPlan",
     "ProfkitError",
     "Run",
+    "Sweep",
     "__version__",
     "kv_plan",
     "last",
+    "last_sweep",
     "load",
     "load_ipython_extension",
     "profile",
     "region",
     "step",
+    "sweep",
     "track_kv",
     "unload_ipython_extension",
 ]
@@ -47,14 +55,18 @@ if TYPE_CHECKING:
     from profkit.run import Run as Run
     from profkit.run import load as load
     from profkit.run import profile as profile
+    from profkit.sweeps import Sweep as Sweep
+    from profkit.sweeps import sweep as sweep
 
     last: Run | None
+    last_sweep: Sweep | None
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'profkit' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"profkit.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"profkit.{module}"), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from profkit.analysis import steps as step_analysis
 from profkit.analysis.summary import summarize
 from profkit.errors import OptionError, RecordError
 from profkit.formats import archive
+from profkit.formats.sweep import is_sweep
 from profkit.record import Meta, Record
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def load(path: str | os.PathLike[str]) -> Run:
     Raises:
         RecordError: it is not a record, damaged, or too large.
     """
+    if is_sweep(path):
+        raise RecordError(f"{path} holds a sweep: open it with profkit.Sweep.load")
     return Run(archive.load(path))
 
 

@@ -41,6 +41,8 @@ class Status(enum.StrEnum):
     SKIPPED = "skipped"  # the budget was spent, or the sweep was interrupted before it
 
 
+_WORDS: Final = pa.dictionary(pa.int32(), pa.string())
+
 SAMPLES: Final = pa.schema(
     [
         pa.field("point", pa.int32()),  # `point` of `points`
@@ -59,21 +61,21 @@ POINTS: Final = pa.schema(
         pa.field("point", pa.int32()),  # its place in the grid: the last axis varies fastest
         pa.field("order", pa.int32()),  # when it was run: 0 is the first; null where it was not
         pa.field("status", pa.dictionary(pa.int8(), pa.string())),  # Status
-        pa.field("message", pa.string()),  # why it is not "ok"; null where it is
+        pa.field("message", _WORDS),  # why it is not "ok"; null where it is
         pa.field("warm_up_passes", pa.int32()),
         pa.field("warm_up_stable", pa.bool_()),  # the last two passes agreed
         pa.field("repetitions", pa.int32()),  # measured runs
         pa.field("wall_ns", pa.int64()),  # of all runs of the point, warm-up included
         pa.field("requests", pa.int64()),  # sequences that one run answered
         pa.field("tokens_out", pa.int64()),  # of one run; null with the reason in `tokens_reason`
-        pa.field("tokens_reason", pa.string()),
+        pa.field("tokens_reason", _WORDS),
         pa.field("energy_j", pa.float64()),  # of one run, mean over the window
         pa.field("energy_error_j", pa.float64()),  # ± of it
         pa.field("energy_window_ns", pa.int64()),  # from the first to the last measured run
-        pa.field("energy_reason", pa.string()),  # why there is none
+        pa.field("energy_reason", _WORDS),  # why there is none
         pa.field("sm_clock_mhz", pa.float64()),  # median
         pa.field("temperature_c", pa.float64()),  # highest
-        pa.field("throttling", pa.string()),  # what held the clocks back; "" where nothing did
+        pa.field("throttling", _WORDS),  # what held the clocks back; "" where nothing did
         pa.field("drift", pa.bool_()),  # times rose or fell all along; null with too few runs to tell
         pa.field("peak_memory_bytes", pa.int64()),  # the allocator's, of the GPU with the most
     ]
@@ -140,17 +142,22 @@ class SweepData:
     @classmethod
     def of(cls, meta: SweepMeta, points: Sequence[Mapping[str, Any]], samples: Sequence[Mapping[str, Any]]) -> Self:
         """From rows; what a row lacks is null. The axes' columns get the types of their values in `meta.axes`."""
-        axes = [pa.field(name, pa.array(values).type) for name, values in meta.axes.items()]
-        schema = pa.schema([POINTS.field(0), *axes, *list(POINTS)[1:]])
-        return cls(meta, _table(points, schema), _table(samples, SAMPLES))
+        return cls(meta, _table(points, points_schema(meta)), _table(samples, SAMPLES))
 
     def points_frame(self) -> pd.DataFrame:
         """`points` as a DataFrame: point, the axes, the rest of `POINTS`; absent values are NA."""
-        return self.points.to_pandas(types_mapper=nullable)
+        return _frame(self.points)
 
     def samples_frame(self) -> pd.DataFrame:
         """`samples` as a DataFrame; absent values are NA."""
-        return self.samples.to_pandas(types_mapper=nullable)
+        return _frame(self.samples)
+
+
+def points_schema(meta: SweepMeta) -> pa.Schema:
+    """`POINTS` with a column for each axis behind the point's number, of the type of its values."""
+    types = {name: pa.array(values).type for name, values in meta.axes.items()}
+    axes = [pa.field(name, _WORDS if pa.types.is_string(kind) else kind) for name, kind in types.items()]
+    return pa.schema([POINTS.field(0), *axes, *list(POINTS)[1:]])
 
 
 def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -166,3 +173,10 @@ def x_axis(meta: SweepMeta) -> str | None:
 def is_number(value: Any) -> bool:
     """Whether an axis' value can be placed on a scale."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Numbers that may be absent and plain words: categories would only get in the way."""
+    words = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    frame = table.to_pandas(types_mapper=nullable)
+    return frame.astype(dict.fromkeys(words, object))

@@ -61,13 +61,11 @@ def names_in(code: str, namespace: Mapping[str, Any]) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
             found.add(node.id)
-        elif isinstance(node, ast.Call):
-            texts = (part.value for part in node.args if isinstance(part, ast.Constant) and isinstance(part.value, str))
-            if isinstance(node.func, ast.Attribute) and node.func.attr in _MAGIC_CALLS:
-                found.update(word for text in texts for word in re.findall(r"\w+", text))
-    for value in _referenced(tree, namespace):
-        found |= _globals_of(value, _DEPTH)
-    return found
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MAGIC_CALLS:
+            texts = [part.value for part in node.args if isinstance(part, ast.Constant)]
+            found.update(word for text in texts if isinstance(text, str) for word in re.findall(r"\w+", text))
+    called = [*_referenced(tree, namespace), *map(namespace.get, found)]
+    return found.union(*(_globals_of(value, _DEPTH) for value in called))
 
 
 def _globals_of(value: Any, depth: int) -> set[str]:

@@ -6,10 +6,10 @@ import contextlib
 import itertools
 import random
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -109,6 +109,7 @@ def measure_grid(
     labels = grid.points
     missing = [number for number in range(len(labels)) if number not in done]
     random.Random(grid.seed).shuffle(missing)  # noqa: S311 - an order, not a secret
+    first = 1 + max((row["order"] for row in done.values() if row["order"] is not None), default=-1)
     limit = None if grid.budget_s is None else began + round(grid.budget_s * 1e9)
     try:
         counters = _counters(grid, outcome)
@@ -121,7 +122,7 @@ def measure_grid(
             effort = Effort(grid.precision, _ENOUGH_NS if left is None else left // (len(missing) - place))
             at = since_ns + time.perf_counter_ns() - began
             _run_point(grid, number, labels[number], counters, effort, outcome, at)
-            outcome.points[number]["order"] = len(done) + place
+            outcome.points[number]["order"] = first + place
     except KeyboardInterrupt:
         outcome.interrupted = True
     for number in missing:
@@ -143,7 +144,7 @@ def _counters(grid: Grid, outcome: Outcome) -> Sequence[Counter]:
     if not grid.energy:
         outcome.not_measured["energy"] = "not asked for (energy=False)"
         return []
-    used = _devices(grid.modules)
+    used = devices(grid.modules)
     found, reason = energy_counters(used) if used else ([], _no_gpu())
     if reason is not None:
         outcome.not_measured["energy"] = reason
@@ -156,7 +157,7 @@ def _counters(grid: Grid, outcome: Outcome) -> Sequence[Counter]:
     return found
 
 
-def _devices(modules: Sequence[Any]) -> list[int]:
+def devices(modules: Sequence[Any]) -> list[int]:
     """GPUs that hold the models or other memory of this process, else torch's current one."""
     import torch
 
@@ -283,16 +284,23 @@ def _failed(row: dict[str, Any], error: Exception, outcome: Outcome) -> None:
     row["status"] = str(Status.ERROR)
     row["message"] = f"{described(error)}{_where(error)}"
     if outcome.first_error is None and not any(point["status"] == Status.OK for point in outcome.points.values()):
-        outcome.first_error = error
+        outcome.first_error = error.with_traceback(_users(error.__traceback__))
 
 
 def _where(error: Exception) -> str:
     """The line of the user's code that an exception came through first."""
-    for frame in traceback.extract_tb(error.__traceback__):
-        if not frame.filename.startswith(_OURS):
-            inside = "" if frame.name == "<module>" else f" of {frame.name}"
-            return f" (line {frame.lineno}{inside})"
-    return ""
+    found = _users(error.__traceback__)
+    if found is None:
+        return ""
+    name = found.tb_frame.f_code.co_name
+    return f" (line {found.tb_lineno}{'' if name == '<module>' else f' of {name}'})"
+
+
+def _users(link: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first frame that is not ours on."""
+    while link is not None and link.tb_frame.f_code.co_filename.startswith(_OURS):
+        link = link.tb_next
+    return link
 
 
 def _trace(grid: Grid, call: Callable[[], Any], number: int, labels: dict[str, AxisValue], outcome: Outcome) -> None:

@@ -5,11 +5,13 @@ Nothing in it is executed when it is opened: no pickle, no code, sizes checked b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -44,7 +46,7 @@ class _Head(msgspec.Struct):
     """What is checked before and after the rest of `record.json` is read."""
 
     schema_version: int
-    rows: dict[str, int] | None = None  # of each table: a damaged directory of the zip can hide a table
+    rows: dict[str, int] | None = None  # of each table
 
 
 def save(record: Record, path: str | os.PathLike[str]) -> Path:
@@ -58,19 +60,39 @@ def save(record: Record, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     if not target.suffix:
         target = target.with_suffix(SUFFIX)
+    write(target, members(record), "call run.save(path): the run is still in memory")
+    return target
+
+
+def members(record: Record) -> dict[str, bytes]:
+    """The files in a record's zip, by name."""
+    tables = {name: table for name, table in record.tables.items() if len(table)}
+    meta = msgspec.to_builtins(record.meta) | {"rows": {name: len(tables[name]) for name in tables}}
+    files = {META_NAME: msgspec.json.format(msgspec.json.encode(meta))}
+    return files | {f"{name}.parquet": parquet(table) for name, table in tables.items()}
+
+
+def zipped(files: Mapping[str, bytes], into: IO[bytes]) -> None:
+    """Write a zip with these files; the same files give the same bytes."""
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data)
+
+
+def write(target: Path, files: Mapping[str, bytes], remedy: str) -> None:
+    """Write a zip with these files aside, then rename it to `target`.
+
+    Raises:
+        RecordError: it cannot be written; `remedy` is what to do once there is space.
+    """
     try:
-        with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            tables = {name: table for name, table in record.tables.items() if len(table)}
-            meta = msgspec.to_builtins(record.meta) | {"rows": {name: len(tables[name]) for name in tables}}
-            _add(archive, META_NAME, msgspec.json.format(msgspec.json.encode(meta)))
-            for name, table in tables.items():
-                _add(archive, f"{name}.parquet", _parquet(table))
+        with replacing(target) as file:
+            zipped(files, file)
     except OSError as error:
         raise RecordError(
             f"cannot save the record to {target}: {error.strerror or error}. "
-            "Free some space or choose another folder, then call run.save(path): the run is still in memory."
+            f"Free some space or choose another folder, then {remedy}."
         ) from error
-    return target
 
 
 def load(path: str | os.PathLike[str]) -> Record:
@@ -83,27 +105,56 @@ def load(path: str | os.PathLike[str]) -> Record:
     try:
         if not source.suffix and not source.exists():
             source = source.with_suffix(SUFFIX)
-        with zipfile.ZipFile(source) as archive:
-            return _read(archive, source)
+        with open_zip(source, source) as archive:
+            return read(archive, source)
     except FileNotFoundError:
         raise RecordError(f"no record at {source}") from None
+
+
+@contextlib.contextmanager
+def open_zip(file: Path | IO[bytes], source: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip whose directory agrees with its data.
+
+    Raises:
+        RecordError: it is damaged, no zip, or cannot be read; FileNotFoundError is left as it is.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for info in archive.infolist():
+                archive.open(info).close()  # refuses a name that is not the one in front of the data
+            yield archive
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise RecordError(f"cannot read {source}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise RecordError(f"{source} is not a .profkit record, or it is damaged: {error}") from error
 
 
-def _read(archive: zipfile.ZipFile, source: Path) -> Record:
+def head(archive: zipfile.ZipFile, name: str, source: Path, version: int, what: str) -> tuple[bytes, dict[str, int]]:
+    """The bytes of the metadata file `name`, and the rows of each table as it tells them.
+
+    Raises:
+        RecordError: there is none, it or the whole would unpack to too much, or a newer version wrote it.
+    """
+    found = {info.filename: info for info in archive.infolist()}
+    if name not in found:
+        raise RecordError(f"{source} is a zip file but not {what}: it has no {name}")
+    _check_size(found[name].file_size, f"{source}: {name}", MAX_META_BYTES)
+    _check_size(sum(info.file_size for info in found.values()), source)
+    raw = unpack(archive, found[name], source)
+    return raw, _head(raw, name, source, version)
+
+
+def read(archive: zipfile.ZipFile, source: Path) -> Record:
+    """The record in an open zip.
+
+    Raises:
+        RecordError: it is none, or damaged, or too large.
+    """
+    raw, expected = head(archive, META_NAME, source, SCHEMA_VERSION, "a .profkit record")
     members = {info.filename: info for info in archive.infolist()}
-    for info in members.values():
-        archive.open(info).close()  # refuses a name that is not the one in front of the data
-    if META_NAME not in members:
-        raise RecordError(f"{source} is a zip file but not a .profkit record: it has no {META_NAME}")
     unpacked = sum(info.file_size for info in members.values())
-    _check_size(members[META_NAME].file_size, f"{source}: {META_NAME}", MAX_META_BYTES)
-    _check_size(unpacked, source)
-    raw = _unpack(archive, members[META_NAME], source)
-    head = _head(raw, source)
     try:
         meta = msgspec.json.decode(raw, type=Meta)
     except msgspec.DecodeError as error:
@@ -111,17 +162,21 @@ def _read(archive: zipfile.ZipFile, source: Path) -> Record:
     tables = {}
     for name in SCHEMAS:
         if f"{name}.parquet" in members:
-            table = _table(_unpack(archive, members[f"{name}.parquet"], source), name, source, unpacked)
+            table = _table(unpack(archive, members[f"{name}.parquet"], source), name, source, unpacked)
             unpacked += table.nbytes
             tables[name] = table
     record = Record(meta, **tables)
-    for name, rows in (head.rows or {}).items():
-        found = len(record.tables.get(name, ()))
-        if found != rows:
-            raise RecordError(f"{source} is damaged: {found} of {rows} rows of table {name!r} are in it")
+    check_rows(expected, {name: len(table) for name, table in record.tables.items()}, source)
     _check_references(record, source)
     _check_values(record, source)
     return record
+
+
+def check_rows(expected: Mapping[str, int], found: Mapping[str, int], source: Path) -> None:
+    """A damaged directory of the zip can hide a table."""
+    for name, rows in expected.items():
+        if found.get(name, 0) != rows:
+            raise RecordError(f"{source} is damaged: {found.get(name, 0)} of {rows} rows of table {name!r} are in it")
 
 
 def _check_size(unpacked: int, what: object, limit: int = MAX_UNPACKED_BYTES) -> None:
@@ -131,7 +186,7 @@ def _check_size(unpacked: int, what: object, limit: int = MAX_UNPACKED_BYTES) ->
         )
 
 
-def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
+def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> bytes:
     """A member's bytes: at most as many as it declares, whatever its data would unpack to."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RecordError(f"{source}: {info.filename} is compressed in a way that records are not")
@@ -139,22 +194,35 @@ def _unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: Path) -> by
         return file.read(info.file_size)
 
 
-def _head(raw: bytes, source: Path) -> _Head:
+def _head(raw: bytes, name: str, source: Path, version: int) -> dict[str, int]:
     try:
-        head = msgspec.json.decode(raw, type=_Head)
+        found = msgspec.json.decode(raw, type=_Head)
     except msgspec.DecodeError as error:
-        raise RecordError(f"{source}: {META_NAME} is not a record's metadata: {error}") from error
-    if head.schema_version > SCHEMA_VERSION:
+        raise RecordError(f"{source}: {name} is not a record's metadata: {error}") from error
+    if found.schema_version > version:
         raise RecordError(
-            f"{source} has schema version {head.schema_version}, this profkit reads up to {SCHEMA_VERSION}: "
-            "update profkit"
+            f"{source} has schema version {found.schema_version}, this profkit reads up to {version}: update profkit"
         )
-    return head
+    return found.rows or {}
 
 
 def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:
-    """The table in a Parquet file; `before` bytes were unpacked already."""
-    schema = SCHEMAS[name]
+    table = table_in(data, SCHEMAS[name], name, source, before)
+    for column in _ADDED.get(name, ()):
+        if column not in table.column_names:
+            table = table.append_column(column, pa.nulls(len(table), SCHEMAS[name].field(column).type))
+    try:
+        return conform(name, table)
+    except KeyError as error:
+        raise RecordError(f"{source}: table {name!r} is damaged: {error}") from error
+
+
+def table_in(data: bytes, schema: pa.Schema, name: str, source: Path, before: int) -> pa.Table:
+    """The columns of `schema` that a Parquet file has; `before` bytes were unpacked already.
+
+    Raises:
+        RecordError: it is damaged, or would unpack to too much.
+    """
     words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     try:
         known = pq.read_schema(pa.BufferReader(data)).names
@@ -164,11 +232,7 @@ def _table(data: bytes, name: str, source: Path, before: int) -> pa.Table:
         encoded = sum(group.total_byte_size for group in groups)
         rows = sum(group.num_rows for group in groups)
         _check_size(before + max(encoded, rows * sum(map(_cell_bytes, schema.types))), source)
-        table = file.read(columns=schema.names)
-        for column in _ADDED.get(name, ()):
-            if column not in known:
-                table = table.append_column(column, pa.nulls(len(table), schema.field(column).type))
-        return conform(name, table)
+        return file.read(columns=schema.names)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise RecordError(f"{source}: table {name!r} is damaged: {error}") from error
 
@@ -182,16 +246,16 @@ def _cell_bytes(kind: pa.DataType) -> int:
     return int(kind.bit_width) // 8
 
 
-_LONGEST_NS: Final = 2**60
+LONGEST_NS: Final = 2**60
 """36 years: a time beyond it is damage, and sums of such times would overflow."""
 
 
 _LARGEST: Final = 2**56
 """64 PiB, and as many tokens."""
 _RANGES: Final = (
-    *((table, "start", "times", -_LONGEST_NS, _LONGEST_NS) for table in ("events", "steps", "memory")),
-    *((table, "end", "times", -_LONGEST_NS, _LONGEST_NS) for table in ("steps", "memory")),
-    ("events", "duration", "times", 0, _LONGEST_NS),
+    *((table, "start", "times", -LONGEST_NS, LONGEST_NS) for table in ("events", "steps", "memory")),
+    *((table, "end", "times", -LONGEST_NS, LONGEST_NS) for table in ("steps", "memory")),
+    ("events", "duration", "times", 0, LONGEST_NS),
     ("memory", "size", "sizes", 0, _LARGEST),
     *(("kv", column, "sizes", 0, _LARGEST) for column in KV.names[KV.names.index("layers") :]),
 )
@@ -203,13 +267,9 @@ def _check_values(record: Record, source: Path) -> None:
 
     meta = record.meta
     for name in ("wall_ns", "host_wall_ns"):
-        if not 0 <= getattr(meta, name) < _LONGEST_NS:
+        if not 0 <= getattr(meta, name) < LONGEST_NS:
             raise RecordError(f"{source}: {name} is {getattr(meta, name)}, which no profile takes")
-    gpus = meta.environment.get("gpus") or []
-    if not isinstance(gpus, list) or not all(isinstance(g, dict) and isinstance(g.get("name"), str) for g in gpus):
-        raise RecordError(f"{source}: environment.gpus is no list of GPUs with names")
-    if not isinstance(meta.environment.get("packages") or {}, dict):
-        raise RecordError(f"{source}: environment.packages is no table of versions")
+    check_environment(meta.environment, source)
     for table, column, what, lowest, limit in _RANGES:
         values = pc.drop_null(record.tables[table][column]).to_numpy()
         if len(values) and not (lowest <= values.min() and values.max() < limit):
@@ -224,6 +284,15 @@ def _check_values(record: Record, source: Path) -> None:
             raise RecordError(f"{source}: column {table}.{column} holds {sorted(map(str, strange))[0]!r}")
     if np.isinf(record.telemetry["value"].to_numpy()).any():
         raise RecordError(f"{source}: column telemetry.value is infinite somewhere")
+
+
+def check_environment(environment: Mapping[str, Any], source: Path) -> None:
+    """Captions read the GPUs' names and the packages' versions."""
+    gpus = environment.get("gpus") or []
+    if not isinstance(gpus, list) or not all(isinstance(g, dict) and isinstance(g.get("name"), str) for g in gpus):
+        raise RecordError(f"{source}: environment.gpus is no list of GPUs with names")
+    if not isinstance(environment.get("packages") or {}, dict):
+        raise RecordError(f"{source}: environment.packages is no table of versions")
 
 
 def _check_references(record: Record, source: Path) -> None:
@@ -250,7 +319,8 @@ def _check_references(record: Record, source: Path) -> None:
         raise RecordError(f"{source}: events are not in order of start")
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
     sink = pa.BufferOutputStream()
     numbers = [f.name for f in table.schema if pa.types.is_integer(f.type)]
     pq.write_table(
@@ -266,5 +336,3 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), data)

@@ -11,10 +11,10 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from profkit.magics import llmkv, llmprofile
+from profkit.magics import llmkv, llmprofile, llmsweep
 from profkit.magics.cell import CellHooks
 
-MAGICS = {module.NAME: module for module in (llmkv, llmprofile)}
+MAGICS = {module.NAME: module for module in (llmkv, llmprofile, llmsweep)}
 """Each has a NAME, a PARSER of its line, and MAGIC, the class that IPython registers."""
 
 

@@ -94,10 +94,10 @@ def make_profile(shell: Any, options: argparse.Namespace, source: str, passes_ns
         telemetry_hz=options.telemetry_hz,
     )
     if options.model is not None:
-        modules = [_named_module(shell, options.model)]
+        modules = [named_module(shell, options.model, NAME)]
     else:
-        modules = modules_in(shell.transform_cell(_innermost(source)), shell.user_ns)
-    name = options.name or f"cell-{_cell_number(shell)}"
+        modules = modules_in(shell.transform_cell(innermost(source)), shell.user_ns)
+    name = options.name or f"cell-{cell_number(shell)}"
     kept = None if options.no_source else source
 
     def make(_around: list[Any]) -> Session:
@@ -114,13 +114,13 @@ def raw_cell(shell: Any) -> str:
     return "" if result is None else str(result.info.raw_cell)
 
 
-def _cell_number(shell: Any) -> int:
+def cell_number(shell: Any) -> int:
     """The n of the running cell's In[n]."""
     result = shell.displayhook.exec_result
     return int(shell.execution_count - 1 if result is None else result.execution_count)
 
 
-def _innermost(source: str) -> str:
+def innermost(source: str) -> str:
     """Code without the `%%` lines above it: what `%%time` runs is a string to Python."""
     while source.lstrip().startswith("%%"):
         source = source.lstrip().partition("\n")[2]
@@ -142,15 +142,20 @@ def show(shell: Any, options: argparse.Namespace, run: Run) -> None:
         display(run.widget("kernels", link))  # the overview stands above
 
 
-def _named_module(shell: Any, expression: str) -> Any:
+def named_module(shell: Any, expression: str, magic: str) -> Any:
+    """The nn.Module that `--model` of a magic names.
+
+    Raises:
+        OptionError: it raises, or is none.
+    """
     from torch import nn
 
     try:
         module = eval(expression, shell.user_global_ns, shell.user_ns)  # noqa: S307 - the user's own line
     except Exception as error:
-        raise OptionError(f"%%{NAME}: --model {expression}: {type(error).__name__}: {error}") from error
+        raise OptionError(f"%%{magic}: --model {expression}: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
-        raise OptionError(f"%%{NAME}: --model {expression} is a {type(module).__name__}, not an nn.Module")
+        raise OptionError(f"%%{magic}: --model {expression} is a {type(module).__name__}, not an nn.Module")
     return module
 
 
@@ -176,14 +181,14 @@ class LlmProfile(Magics):
                 raise OptionError(f"%{NAME} needs a statement; to profile a cell, start it with %%{NAME}")
             if options.repeat:
                 make_profile(self.shell, options, source, [])  # wrong options do not wait for a pass
-        code = _compiled(self.shell, source)
+        code = compiled(self.shell, source)
         passes = [_timed(self.shell, code) for _ in range(options.repeat)]
         with usage_errors():
             profile = make_profile(self.shell, options, source, passes)
             profile.__enter__()
         error: BaseException | None = None
         try:
-            value = _run(self.shell, code)
+            value = run_code(self.shell, code)
         except BaseException as raised:
             error = raised
             raise
@@ -205,10 +210,10 @@ def bind_and_show(shell: Any, options: argparse.Namespace, profile: Profile, err
     show(shell, options, profile.run)
 
 
-def _compiled(shell: Any, source: str) -> tuple[Any, Any]:
+def compiled(shell: Any, source: str) -> tuple[Any, Any]:
     """Code of all but the last expression, and of that expression (None where there is none)."""
     code = shell.transform_cell(source)
-    file = shell.compile.cache(code, _cell_number(shell), raw_code=source)  # tracebacks read the lines there
+    file = shell.compile.cache(code, cell_number(shell), raw_code=source)  # tracebacks read the lines there
     tree = shell.transform_ast(shell.compile.ast_parse(code, file))
     value = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
@@ -218,7 +223,8 @@ def _compiled(shell: Any, source: str) -> tuple[Any, Any]:
     return shell.compile(tree, file, "exec"), value
 
 
-def _run(shell: Any, code: tuple[Any, Any]) -> Any:
+def run_code(shell: Any, code: tuple[Any, Any]) -> Any:
+    """Run what `compiled` gives in the user's namespace; returns the last expression's value."""
     __tracebackhide__ = True
     body, value = code
     exec(body, shell.user_global_ns, shell.user_ns)  # noqa: S102 - the user's own code
@@ -230,5 +236,5 @@ def _timed(shell: Any, code: tuple[Any, Any]) -> int:
 
     __tracebackhide__ = True
     watch = Stopwatch()
-    _run(shell, code)
+    run_code(shell, code)
     return watch.stop()

@@ -44,6 +44,23 @@ class OptionParser(argparse.ArgumentParser):
             raise HelpRequestedError(self.format_help())
         return options, rest
 
+    def parse_mixed(self, line: str) -> tuple[argparse.Namespace, list[str]]:
+        """The options anywhere in `line`, and the words that are neither options nor the value of one."""
+        head: list[str] = []
+        words: list[str] = []
+        rest = line.lstrip()
+        while rest:
+            if rest.startswith("-"):
+                more, rest = self._split(rest)
+                head += more
+            else:
+                word, rest = first_word(rest, self.prog)
+                words.append(word)
+        options = self.parse_args(head)
+        if options.help:
+            raise HelpRequestedError(self.format_help())
+        return options, words
+
     def flags(self) -> list[str]:
         """The long options, for completion."""
         return sorted(self._long())
