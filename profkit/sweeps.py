@@ -340,7 +340,9 @@ def _meta(request: Request, outcome: Outcome) -> SweepMeta:
         )
     if outcome.interrupted:
         missing = sum(row["status"] == Status.SKIPPED for row in outcome.points.values())
-        warnings.append(f"Interrupted: {missing} of {len(outcome.points)} points are missing, resume goes on with them.")
+        warnings.append(
+            f"Interrupted: {missing} of {len(outcome.points)} points are missing, resume goes on with them."
+        )
     gpu_names = [gpu.get("name") for gpu in environment.get("gpus") or []]
     used = [gpu_names[device] for device in outcome.gpus if device < len(gpu_names)]
     return SweepMeta(

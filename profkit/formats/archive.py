@@ -334,5 +334,3 @@ def parquet(table: pa.Table) -> bytes:
         store_schema=True,
     )
     return sink.getvalue().to_pybytes()
-
-

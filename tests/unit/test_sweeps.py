@@ -186,7 +186,7 @@ def interrupting(at):
 def test_an_interrupt_keeps_what_is_done_and_resume_goes_on():
     made = profkit.sweep(interrupting(2), x=[0, 1, 2, 3], seed=1, **FAST)
     assert made.meta.interrupted
-    assert "interrupted after" in repr(made)
+    assert "Interrupted: " in repr(made)
     assert status(made)[2] == "skipped"
     done = made.points[made.points["status"] == "ok"]
     assert len(done) < 4
