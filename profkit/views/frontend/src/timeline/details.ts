@@ -65,7 +65,7 @@ export function showDetails(
       {},
       ...facts.filter(([, value]) => value).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, h("bdi", {}, value)))),
     ),
-    full !== names?.short[tile.name[at] as number] && h("p", { class: "pk-full" }, h("bdi", {}, full)),
+    row.kind !== "gaps" && full !== names?.short[tile.name[at] as number] && h("p", { class: "pk-full" }, h("bdi", {}, full)),
     other && h("button", { class: "pk-link", type: "button", onclick: () => follow(other) }, other.launched ? "Go to the work that it launched →" : "← Go to the call that launched it"),
   );
 }
