@@ -17,6 +17,7 @@ export interface Track {
 const METRICS = ["power_w", "sm_active_percent", "gpu_utilization_percent", "dram_active_percent", "memory_used_bytes"];
 
 export function tracksOf(table: Table): Track[] {
+  if (!table.rows) return [];
   const readings = readingsOf(table as Table<Info>).filter(({ times }) => times.length);
   const devices = [...new Set(readings.map(({ track }) => track.device))];
   return devices.flatMap((device) => {

@@ -243,16 +243,14 @@ export class TimelineView implements Actions {
     return best;
   }
 
-  /** The event of a row that starts at a time, or the last before it. */
+  /** The event of a row that starts at a time, or the last before it, or else the first. */
   async find(row: Row, start: number, duration?: number): Promise<Event | null> {
-    for (const index of row.tiles.toReversed()) {
-      if (this.tiles.range(index)[0] > start) continue;
-      const tile = await this.tiles.load(index);
-      let at = bisect(tile.start, start) - 1;
-      while (duration !== undefined && at > 0 && tile.duration[at] !== duration && tile.start[at - 1] === start) at--;
-      if (at >= 0) return { row, tile, at };
-    }
-    return null;
+    const index = row.tiles.findLast((some) => this.tiles.range(some)[0] <= start) ?? row.tiles[0];
+    if (index === undefined) return null;
+    const tile = await this.tiles.load(index);
+    let at = Math.max(bisect(tile.start, start) - 1, 0);
+    while (duration !== undefined && at > 0 && tile.duration[at] !== duration && tile.start[at - 1] === start) at--;
+    return { row, tile, at };
   }
 
   // Selection
@@ -404,7 +402,7 @@ export class TimelineView implements Actions {
   }
 
   row(by: 1 | -1): void {
-    const rows = this.#scene.layout.lines.flatMap((line) => line.rows.slice(0, 1));
+    const rows = this.#scene.layout.lines.flatMap((line) => line.rows.slice(0, 1)).filter(({ tiles }) => tiles.length);
     const selected = this.selected;
     const here = selected ? rows.findIndex((row) => lineOf(this.#scene.layout, selected.row)?.rows.includes(row)) : by > 0 ? -1 : rows.length;
     const row = rows[here + by];
