@@ -13,6 +13,8 @@ import pandas as pd
 
 from profkit.analysis import idle as idle_analysis
 from profkit.analysis import kernels as kernel_analysis
+from profkit.analysis import kv as kv_analysis
+from profkit.analysis import memory as memory_analysis
 from profkit.analysis import steps as step_analysis
 from profkit.analysis.summary import summarize
 from profkit.errors import OptionError, RecordError
@@ -69,7 +71,12 @@ class Run:
     @cached_property
     def kv(self) -> pd.DataFrame:
         """One row per step and kind of layer: the cache after the step."""
-        return self.record.kv.to_pandas()
+        return kv_analysis.kv_frame(self.record)
+
+    @cached_property
+    def memory(self) -> pd.DataFrame:
+        """One row per allocation that the history of the GPU's allocator saw, with `memory=True`."""
+        return self.record.memory.to_pandas(types_mapper=step_analysis.nullable)
 
     def summary(self, link: str | None = None) -> SummaryView:
         """The profile in a dozen numbers; shows itself as text, HTML and PNG."""
@@ -90,8 +97,16 @@ class Run:
         """GPU time by cause for every step."""
         return idle_analysis.idle_by_step(self.record, device)
 
+    def kv_growth(self) -> kv_analysis.KVGrowth | None:
+        """What a token costs in the KV cache and why, what is wasted, when the GPU is full; None: no cache was read."""
+        return kv_analysis.kv_growth(self.record)
+
+    def memory_peak(self, device: int | None = None) -> memory_analysis.MemoryPeak | None:
+        """What filled the memory of a GPU, or of the one that held most, at its peak; None without a history."""
+        return memory_analysis.memory_peak(self.record, device)
+
     def figure(self, kind: str, window: tuple[int, int] | None = None) -> Figure:
-        """A matplotlib figure: "kernels", "steps", "telemetry", or "timeline" (of a `window` from when to when, ns)."""
+        """A matplotlib figure: one of `views.figures.FIGURES`; of "timeline" a `window` from when to when, ns."""
         from profkit.views.figures import figure
 
         return figure(self.record, kind, window)
@@ -213,7 +228,7 @@ def profile(
         trace: record kernels and operators; False keeps telemetry, steps and CUDA-event times only.
         shapes: record operators' input shapes.
         stacks: record Python stacks.
-        memory: record the allocator's events.
+        memory: record the history of torch's GPU allocator: what the memory's peak consisted of.
         telemetry_hz: readings of each GPU per second, above 0 and at most 500.
 
     Raises:

@@ -63,9 +63,9 @@ class TraceLostError(Exception):
 class Kineto:
     """One torch.profiler session: operators of all threads, and CUDA activities where there is a GPU."""
 
-    def __init__(self, *, cuda: bool, shapes: bool = False, stacks: bool = False, memory: bool = False) -> None:
+    def __init__(self, *, cuda: bool, shapes: bool = False, stacks: bool = False) -> None:
         self._cuda = cuda
-        self._options: Any = {"record_shapes": shapes, "with_stack": stacks, "profile_memory": memory}
+        self._options: Any = {"record_shapes": shapes, "with_stack": stacks}
         self._profiler: Any = None
         self._started_unix_ns = 0
 

@@ -39,7 +39,9 @@ PARSER.add_argument(
 PARSER.add_argument("--no-trace", action="store_true", help="no kernels and operators: steps, telemetry and times only")
 PARSER.add_argument("--shapes", action="store_true", help="record input shapes of operators")
 PARSER.add_argument("--stacks", action="store_true", help="record Python stacks of operators")
-PARSER.add_argument("--memory", action="store_true", help="record the allocator's events")
+PARSER.add_argument(
+    "--memory", action="store_true", help="record the GPU allocator's history: what filled the memory at its peak"
+)
 PARSER.add_argument(
     "--telemetry-hz",
     type=positive(float, at_most=MAX_HZ),

@@ -40,6 +40,9 @@ def test_tables_are_frames_of_the_record(run):
     assert len(run.telemetry) == len(run.record.telemetry)
     assert run.steps["end"].tolist() == [30 * MS, 50 * MS, 70 * MS, 90 * MS]
     assert run.kv["tokens"].tolist() == [64, 65, 66, 67]
+    assert run.kv_growth().bytes_per_token == 131_072
+    assert run.memory_peak() == run.summary().memory
+    assert len(run.memory) == 7
     assert all(isinstance(frame, pd.DataFrame) for frame in (run.events, run.telemetry, run.steps, run.kv))
 
 
