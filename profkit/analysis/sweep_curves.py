@@ -43,6 +43,7 @@ class CurvePoint:
     point: int
     x: float
     label: str  # all axes: "batch 32, context 512"
+    values: tuple[str, ...]  # of the axes, in their order: "32", "512"
     status: str
     message: str | None
     marks: str  # what to know before one trusts its numbers
@@ -109,7 +110,7 @@ def sweep_curves(data: SweepData) -> SweepCurves:
             phases[number][phase] = _times(row, floors, regimes)
     grouped: dict[str, list[CurvePoint]] = {}
     for number, row in points.items():
-        point = _point(row, _x(row, axis), labels[number], phases[number], costs.get(number, {}))
+        point = _point(row, meta, _x(row, axis), labels[number], phases[number], costs.get(number, {}))
         grouped.setdefault(_label(meta, others, row), []).append(point)
     series = tuple(Series(key, tuple(sorted(group, key=lambda p: p.x))) for key, group in grouped.items())
     has_decode = any(s.measured(SweepPhase.DECODE) for s in series)
@@ -143,12 +144,13 @@ def _times(row: dict[str, Any], floors: SweepFloors, regimes: SweepRegimes) -> P
 
 
 def _point(
-    row: dict[str, Any], x: float, label: str, phases: dict[str, PhaseTimes], cost: dict[str, Any]
+    row: dict[str, Any], meta: SweepMeta, x: float, label: str, phases: dict[str, PhaseTimes], cost: dict[str, Any]
 ) -> CurvePoint:
     return CurvePoint(
         point=int(row["point"]),
         x=x,
         label=label,
+        values=tuple(_plain(row[name]) for name in meta.axes),
         status=str(row["status"]),
         message=row["message"],
         marks=str(cost.get("marks") or ""),
@@ -187,10 +189,12 @@ def _label(meta: SweepMeta, names: Iterable[str], values: Any) -> str:
     """``batch 32, context 512 tokens``: values by the names of their axes."""
     parts = []
     for name in names:
-        value = values[name]
-        plain = f"{value:g}" if is_number(value) and abs(value) < 1e6 else str(value)
-        parts.append(" ".join(filter(None, (name, plain, meta.units.get(name, "")))))
+        parts.append(" ".join(filter(None, (name, _plain(values[name]), meta.units.get(name, "")))))
     return ", ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if is_number(value) and abs(value) < 1e6 else str(value)
 
 
 def _known(value: Any) -> float | None:

@@ -27,11 +27,17 @@ from profkit.views.format import (
     share,
 )
 from profkit.views.sheet import Sheet, Table
+from profkit.views.sweep_points import point_table
 
 _KINDS: Final = ("text/plain", "text/html", "image/png")
 HEAD: Final = ("curve", "fastest step", "most tokens/s", "knee", "within the SLOs", "J/token", "$/M tokens")
 """Of the table with a row for each curve; columns without a value are left out. Energy and cost are those of its point
 with the most tokens a second."""
+
+ROWS: Final = 40
+"""Points that a summary lists; `table` has all."""
+_LONG: Final = ("p10 to p90", "n", "whole run", "notes")
+_NOTE: Final = 40
 
 
 def describe(sweep: SweepCurves) -> Sheet:
@@ -46,7 +52,7 @@ def describe(sweep: SweepCurves) -> Sheet:
         byline=" · ".join(filter(None, (cut(clean(gpu or "no GPU"), 60), date(meta.created), software(meta)))),
         sentence=clean(_sentence(sweep)),
         figures=tuple(_figures(sweep)),
-        tables=(Table("Curves", head, rows),) if rows else (),
+        tables=(Table("Curves", head, rows), *_points(sweep)) if rows else (),
         lists=(
             ("What bounds it", tuple(_bounds(sweep))),
             ("Points without times", tuple(map(clean, failed))),
@@ -54,6 +60,16 @@ def describe(sweep: SweepCurves) -> Sheet:
             ("Not measured", tuple(map(clean, missing))),
         ),
     )
+
+
+def _points(sweep: SweepCurves) -> Iterator[Table]:
+    """A row for each point; what is said of it at length is in the widget and in the table."""
+    table = point_table([sweep])
+    kept = [at for at, head in enumerate(table.head) if head not in _LONG]
+    rows = [tuple(cut(row[at], _NOTE) or "–" for at in kept) for row in table.rows[:ROWS]]
+    more = len(table.rows) - ROWS
+    caption = f"Points, the first {ROWS} of {ROWS + more}" if more > 0 else "Points"
+    yield Table(caption, tuple(table.head[at] for at in kept), tuple(rows), words=0)
 
 
 def _sentence(sweep: SweepCurves) -> str:

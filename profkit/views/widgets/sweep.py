@@ -9,10 +9,11 @@ import pandas as pd
 import traitlets
 
 from profkit.analysis.sweep import SLOS, Status, SweepPhase
-from profkit.analysis.sweep_curves import CurvePoint, PhaseTimes, Series, SweepCurves, pareto
+from profkit.analysis.sweep_curves import CurvePoint, Series, SweepCurves, pareto
 from profkit.errors import OptionError, nearest
 from profkit.views import sweep_words
-from profkit.views.format import clean, count, duration, number, rate
+from profkit.views.format import clean, duration, rate
+from profkit.views.sweep_points import point_table
 from profkit.views.widgets.base import TabbedView
 from profkit.views.widgets.protocol import Table
 
@@ -98,33 +99,11 @@ def pareto_table(sweeps: Sequence[SweepCurves]) -> Table:
     return _table(rows, _PARETO, info)
 
 
-_COLUMNS: Final[dict[str, Callable[[CurvePoint, str, PhaseTimes | None], str]]] = {
-    "Point": lambda p, phase, t: clean(p.label),
-    "Phase": lambda p, phase, t: phase,
-    "Median": lambda p, phase, t: duration(t.median_ns) if t else "",
-    "p10": lambda p, phase, t: duration(t.p10_ns) if t and t.p10_ns else "",
-    "p90": lambda p, phase, t: duration(t.p90_ns) if t and t.p90_ns else "",
-    "n": lambda p, phase, t: count(t.samples) if t else "",
-    "Floor": lambda p, phase, t: duration(t.floor_ns) if t and t.floor_ns else "",
-    "Tokens/s": lambda p, phase, t: number(t.tokens_per_s) if t and t.tokens_per_s else "",
-    "Regime": lambda p, phase, t: (t.regime or "") if t else "",
-    "J/token": lambda p, phase, t: number(p.joules_per_token) if phase == "total" and p.joules_per_token else "",
-    "$/M tokens": lambda p, phase, t: number(p.cost_per_mtok) if phase == "total" and p.cost_per_mtok else "",
-    "To know": lambda p, phase, t: clean(p.marks) if phase in ("total", "") else "",
-}
-_LEFT: Final = ("Point", "Phase", "Regime", "To know")
-
-
 def points_table(sweeps: Sequence[SweepCurves]) -> Table:
-    """Text for people, a row for each point and phase; columns without any are left out."""
-    rows: list[dict[str, str]] = []
-    for _, sweep, _, point in _points(sweeps):
-        phases: list[tuple[str, PhaseTimes | None]] = list(point.phases.items()) or [("", None)]
-        sweep_name = {"Sweep": clean(sweep.meta.name)} if len(sweeps) > 1 else {}
-        rows += [{**sweep_name, **{n: text(point, phase, t) for n, text in _COLUMNS.items()}} for phase, t in phases]
-    heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
-    left = [*_LEFT, "Sweep"]
-    return Table.of(pd.DataFrame(rows, columns=heads), dict.fromkeys(heads, ""), {"heads": heads, "left": left})
+    """Text for people, a row for each point."""
+    table = point_table(sweeps)
+    frame = pd.DataFrame(table.rows, columns=list(table.head))
+    return Table.of(frame, dict.fromkeys(table.head, ""), {"heads": table.head, "left": sorted(table.words)})
 
 
 TABLES: Final[dict[str, Callable[[Sequence[SweepCurves]], Table]]] = {
