@@ -121,12 +121,24 @@ def test_the_pareto_front_is_what_no_point_beats(graph):
 
 def test_the_table_is_text_with_only_the_columns_that_have_any(graph, gpu):
     columns, info = graph.table("points")
-    assert info["heads"] == list(columns)
-    assert "Regime" in columns
-    assert "p10" not in columns  # 40 samples carry no p10
-    assert "p10" in gpu.table("points")[0]
-    assert "Regime" not in gpu.table("points")[0]
-    assert columns["Median"][1] == "5.12 ms"
+    assert list(info["heads"]) == list(columns)
+    assert list(columns)[:5] == ["batch", "context", "TTFT", "TPOT", "n"]  # 40 samples carry no p10
+    assert [columns[name][0] for name in ("batch", "context", "TPOT", "bound by")] == [
+        "1",
+        "512",
+        "5.12 ms",
+        "bandwidth",
+    ]
+    assert "p10 to p90" in gpu.table("points")[0]
+    assert "bound by" not in gpu.table("points")[0]
+
+
+def test_the_tables_notes_are_the_marks_of_a_point(gpu):
+    columns, _ = gpu.table("points")
+    notes = {(b, c): n for b, c, n in zip(columns["batch"], columns["context"], columns["notes"], strict=True)}
+    assert notes["512", "4096"] == "out of memory: CUDA out of memory. Tried to allocate 16.00 GiB"
+    assert notes["64", "4096"].startswith("throttled: SW power cap")
+    assert notes["64", "512"].startswith("the knee")
 
 
 def test_two_sweeps_are_named_apart():
@@ -135,7 +147,7 @@ def test_two_sweeps_are_named_apart():
     assert info["series"][:4:3] == ["graph, context 512", "eager, context 512"]
     assert max(columns["series"]) == 5
     assert "eager: Decode is launch-bound at every batch." in info["notes"]
-    assert set(both.table("points")[0]["Sweep"]) == {"graph", "eager"}
+    assert set(both.table("points")[0]["sweep"]) == {"graph", "eager"}
 
 
 def test_the_first_tab_travels_with_the_view(gpu):
@@ -177,7 +189,7 @@ def test_a_sweep_without_any_time_says_why():
     )
     assert browser.table("curves")[1]["reason"] == "No point of this sweep was measured; batch 1: ValueError: no."
     assert browser.table("pareto")[1]["reason"]
-    assert browser.table("points")[0]["Point"] == ["batch 1"]
+    assert browser.table("points")[0]["batch"] == ["1"]
 
 
 def test_strangers_text_keeps_no_direction_marks():
