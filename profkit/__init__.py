@@ -13,7 +13,9 @@ _HOMES = {
     "last": "run",
     "Run": "run",
     "kv_plan": "kv",
+    "kv_pressure": "kv",
     "KVPlan": "kv",
+    "KVPressure": "kv",
     "sweep": "sweeps",
     "last_sweep": "sweeps:last",
     "Sweep": "sweeps",
@@ -28,11 +30,13 @@ They are imported on first use: `import profkit` stays instant."""
 
 __all__ = [
     "KVPlan",
+    "KVPressure",
     "ProfkitError",
     "Run",
     "Sweep",
     "__version__",
     "kv_plan",
+    "kv_pressure",
     "last",
     "last_sweep",
     "load",
@@ -51,7 +55,9 @@ if TYPE_CHECKING:
     from profkit.capture.trackers import track_kv as track_kv
     from profkit.errors import ProfkitError as ProfkitError
     from profkit.kv import KVPlan as KVPlan
+    from profkit.kv import KVPressure as KVPressure
     from profkit.kv import kv_plan as kv_plan
+    from profkit.kv import kv_pressure as kv_pressure
     from profkit.run import Run as Run
     from profkit.run import load as load
     from profkit.run import profile as profile

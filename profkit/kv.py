@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from profkit.analysis.kv_pressure import POLICIES, Pressure, pressure, read_sessions
+from profkit.errors import OptionError
 from profkit.models.plan import MemoryPlan, Request, make_plan
 from profkit.models.shape import ModelShape
 
@@ -92,6 +94,86 @@ def kv_plan(
         gpu, weights_dtype, kv_dtype, page, context, batch, tensor_parallel, overhead, lengths, source_tokens
     )
     return _shown(make_plan(shape, request))
+
+
+@dataclass(frozen=True, repr=False)
+class KVPressure(Pressure):
+    """A `Pressure` that notebooks and terminals can show. The data are those of `Pressure`."""
+
+    def figure(self) -> Figure:
+        """The cache by tenant over time under each policy, and the hit shares, as a matplotlib figure."""
+        from profkit.views.figures.kv_pressure import draw
+
+        return draw(self)
+
+    def __repr__(self) -> str:
+        from profkit.views.kv_pressure import text
+
+        return text(self)
+
+    def _repr_html_(self) -> str:
+        from profkit.views.kv_pressure import fragment
+
+        return fragment(self)
+
+
+def kv_pressure(
+    sessions: Any,
+    capacity: int | MemoryPlan,
+    policy: str | Sequence[str] | None = None,
+    *,
+    window: int | None = None,
+    shares: Mapping[str, float] | None = None,
+    page: int = 1,
+) -> KVPressure:
+    """Simulate policies for a KV cache that is too small for all sessions: who keeps what, who computes twice.
+
+    Turns are served in order of time and take none themselves: what is simulated is what the cache keeps between
+    them. A session of history h (all tokens of its earlier turns) whose next turn has p new and o answered tokens
+    finds c of the h tokens in the cache. Then
+
+    - hit share = Σ c / Σ h, recompute tokens = Σ (h − c): prefilled a second time;
+    - afterwards it holds h + p + o tokens, rounded up to pages, and other sessions give way;
+    - after its last turn a session holds nothing.
+
+    Policies:
+
+    - "none": nothing gives way. A turn that does not fit waits until sessions end, and the oldest that fits goes
+      first; turns that still wait when nothing will end any more are refused, and those after them.
+    - "lru": the least recently used session gives way, newest tokens first, as paged engines free blocks
+      (vLLM, arXiv 2309.06180, section 4.5, and its prefix cache).
+    - "sliding": each session keeps and attends to its newest `window` tokens, h = min(h, window); older ones are
+      forgotten, not computed again (forgotten tokens: what the answers cannot see). Then as "lru".
+    - "partition": every tenant has a share of the capacity, and its sessions give way to each other only. Of a
+      session longer than the share, the first tokens are kept; while a turn runs, it may use what others leave.
+
+    A turn that alone is longer than the capacity is refused under every policy.
+
+    Args:
+        sessions: `Session` objects, dicts, or a table of turns: see `analysis.kv_pressure.read_sessions`.
+        capacity: tokens that the cache holds, or a `KVPlan`: what is left beside the weights, by its bytes per token
+            at its context.
+        policy: one or several; by default all, "sliding" only with a window.
+        window: tokens, of "sliding".
+        shares: of "partition", tenant to part of the capacity; equal parts by default.
+        page: tokens of a page.
+
+    Raises:
+        OptionError: a value that cannot be.
+    """
+    tokens = _tokens(capacity) if isinstance(capacity, MemoryPlan) else capacity
+    if policy is None:
+        policies: Sequence[str] = [name for name in POLICIES if name != "sliding" or window is not None]
+    else:
+        policies = [policy] if isinstance(policy, str) else list(policy)
+    found = pressure(read_sessions(sessions), tokens, policies, window, shares, page)
+    return KVPressure(**{field.name: getattr(found, field.name) for field in fields(Pressure)})
+
+
+def _tokens(plan: MemoryPlan) -> int:
+    if plan.room_bytes is None:
+        raise OptionError("this plan has no GPU, so it does not say how many tokens fit: give gpu= to kv_plan")
+    return max(plan.room_bytes, 0) * plan.context // max(plan.sequence_bytes, 1)
 
 
 def _shown(plan: MemoryPlan) -> KVPlan:
