@@ -63,11 +63,11 @@ def _shares(axes: Axes, rows: pd.DataFrame, tenants: list[str], colours: dict[st
     found = rows["hit_share"].astype(float).to_numpy()
     at = np.arange(len(tenants))
     axes.barh(at, np.nan_to_num(found), color=[colours[tenant] for tenant in tenants], height=0.7)
-    for y, value, refused in zip(at, found, rows["refused"], strict=True):
-        said = share(None if np.isnan(value) else float(value)) + (f", {count(refused)} refused" if refused else "")
+    for y, value, refused in zip(at.tolist(), found.tolist(), rows["refused"].tolist(), strict=True):
+        said = share(value) + (f", {count(refused)} refused" if refused else "")
         inside = value > 0.6
         axes.text(
-            value - 0.02 if inside else np.nan_to_num(value) + 0.02,
+            value - 0.02 if inside else (value if value > 0 else 0.0) + 0.02,
             y,
             said,
             va="center",
