@@ -68,7 +68,9 @@ def packed(figure: ReportFigure, dpi: float = _DPI) -> bytes:
     size = canvas.get_width_height()
     picture = Image.frombuffer("RGBA", size, canvas.buffer_rgba(), "raw", "RGBA", 0, 1).convert("RGB")
     file = io.BytesIO()
-    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    # Median cut would merge a rare kind of work into a frequent one's colour.
+    few = picture.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(file, "png", optimize=True)
     return file.getvalue()
 
 

@@ -2,7 +2,7 @@
 
 from profkit.analysis.timeline.layout import timeline
 from profkit.analysis.timeline.model import CLASSES, Group, Row, Timeline, TrackKind
-from profkit.analysis.timeline.strips import STEP, bin_edges, first_bins, levels, strips
+from profkit.analysis.timeline.strips import STEP, bin_edges, covered, first_bins, levels, strips
 from profkit.analysis.timeline.tiles import Details, Tile, details, tile
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Timeline",
     "TrackKind",
     "bin_edges",
+    "covered",
     "details",
     "first_bins",
     "levels",

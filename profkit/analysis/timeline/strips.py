@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from profkit.analysis.intervals import Ints
 from profkit.analysis.timeline.model import CLASSES, Bytes, Timeline
@@ -57,32 +58,42 @@ def strips(timeline: Timeline, bins: int) -> Bytes:
 
 
 def _strip(start: Ints, duration: Ints, kind: Bytes, edges: Ints) -> Bytes:
-    bins = len(edges) - 1
-    first = bin_of(start, edges)
-    last = bin_of(start + np.maximum(duration, 1) - 1, edges)
-    # Each event in the pieces into which the edges cut it: as many as there are events and bins, at most.
-    pieces = last - first + 1
-    inside = pieces == 1
-    key = (first * len(CLASSES) + kind)[inside]
-    time = duration[inside]
-    if not inside.all():
-        cut = np.flatnonzero(~inside)
-        owner = np.repeat(cut, pieces[cut])
-        bin_at = first[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(pieces[cut]) - pieces[cut], pieces[cut])
-        end = np.minimum(start[owner] + duration[owner], edges[bin_at + 1])
-        time = np.concatenate((time, end - np.maximum(start[owner], edges[bin_at])))
-        key = np.concatenate((key, bin_at * len(CLASSES) + kind[owner]))
-    # Sums of whole nanoseconds below 2^53: exact.
-    covered = np.bincount(key, time, bins * len(CLASSES)).reshape(bins, len(CLASSES))
-    total = covered.sum(axis=1)
-    winner = covered.argmax(axis=1)
-    empty = np.flatnonzero(duration == 0)
+    time = covered(start, duration, kind, edges)
+    total, winner = time.sum(axis=1), time.argmax(axis=1)
     share = np.rint(255 * total / np.maximum(np.diff(edges), 1))
     share[total > 0] = np.maximum(share[total > 0], 1)
-    bare = empty[total[first[empty]] == 0]
-    share[first[bare]] = 1
-    winner[first[bare]] = kind[bare]
+    empty = np.flatnonzero(duration == 0)
+    at = bin_of(start[empty], edges)
+    bare = total[at] == 0
+    share[at[bare]] = 1
+    winner[at[bare]] = kind[empty[bare]]
     return np.stack((winner, share), axis=1).astype(np.uint8)
+
+
+def covered(start: Ints, duration: Ints, kind: Bytes, edges: Ints) -> npt.NDArray[np.float64]:
+    """[bins, classes]: how long events of each class cover each bin, ns; exact.
+
+    All events start and end within the edges. Those that overlap count each.
+    """
+    bins = len(edges) - 1
+    if not len(start):
+        return np.zeros((bins, len(CLASSES)))
+    first = bin_of(start, edges)
+    last = bin_of(start + np.maximum(duration, 1) - 1, edges)
+    # Each event in the pieces into which the edges cut it.
+    pieces = last - first + 1
+    whole = pieces == 1
+    key = (first * len(CLASSES) + kind)[whole]
+    time = duration[whole]
+    if not whole.all():
+        cut = np.flatnonzero(~whole)
+        owner = np.repeat(cut, pieces[cut])
+        at = first[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(pieces[cut]) - pieces[cut], pieces[cut])
+        end = np.minimum(start[owner] + duration[owner], edges[at + 1])
+        time = np.concatenate((time, end - np.maximum(start[owner], edges[at])))
+        key = np.concatenate((key, at * len(CLASSES) + kind[owner]))
+    # Sums of whole nanoseconds below 2^53 are exact in doubles.
+    return np.bincount(key, time, bins * len(CLASSES)).reshape(bins, len(CLASSES))
 
 
 def bin_of(time: Ints, edges: Ints) -> Ints:

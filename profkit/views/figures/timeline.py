@@ -6,6 +6,7 @@ ten, and nothing that is smaller than a pixel is lost or drawn too large.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from profkit.analysis.events import kind_rows, launch_calls, names_and_codes
-from profkit.analysis.idle import Cause, gaps, idle, traced_gpu
+from profkit.analysis.events import LAUNCHING
+from profkit.analysis.idle import idle, traced_gpu
 from profkit.analysis.intervals import Ints, union
-from profkit.analysis.kernels import WorkKind, work_kind
+from profkit.analysis.timeline import CLASSES, Timeline, TrackKind, covered
+from profkit.analysis.timeline.model import Bytes
 from profkit.errors import OptionError
-from profkit.record import GPU_WORK, EventKind, Record
+from profkit.record import Record
 from profkit.views import palette
 from profkit.views.content import sentence
 from profkit.views.figures.base import (
@@ -34,29 +36,23 @@ from profkit.views.figures.base import (
     time_unit,
 )
 from profkit.views.format import duration, plural, share
+from profkit.views.timeline import layout, meaning
 
 SLOTS: Final = 400
 """Time slots over the width: 50 an inch, where an eye at reading distance still tells two apart."""
 STREAMS: Final = 4
 """Streams with a row each, the busiest."""
 _LEFT, _WIDTH = 0.16, 0.81
+_CALL: Final = CLASSES.index(("host", "call"))
 
 
 @dataclass(frozen=True)
-class _Part:
-    """What covers a row: share of each slot, and how it is drawn."""
+class Lane:
+    """A row of the figure: how much of each slot every class covers."""
 
-    covered: npt.NDArray[np.float64]
-    label: str
-    colour: str
-    idle: bool = False
-
-
-@dataclass(frozen=True)
-class _Row:
     name: str
     note: str
-    parts: list[_Part]
+    covered: npt.NDArray[np.float64]  # [slots, CLASSES], ns
     edges: Ints  # of its slots
 
 
@@ -77,7 +73,7 @@ def draw(record: Record, window: tuple[int, int] | None = None) -> ReportFigure:
     start, end = _window(record, window)
     edges = np.linspace(start, end, SLOTS + 1).astype(np.int64)
     factor, unit = time_unit(end - start)
-    rows = [row for row in _rows(record, edges) if row.parts]
+    rows = [row for row in lanes(record, edges) if row.covered.any()]
     with style():
         figure = canvas(_title(record, window), record)
         axes = figure.add_axes((_LEFT, 0.14, _WIDTH, 0.66))
@@ -88,15 +84,27 @@ def draw(record: Record, window: tuple[int, int] | None = None) -> ReportFigure:
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time ({unit})")
-        parts = [part for row in rows for part in row.parts if part.label]
-        legend(figure, _keys(parts, idle=False), y=0.885)
-        legend(figure, _keys(parts, idle=True), y=0.845)
+        shown = list(dict.fromkeys(code for row in rows for code in _classes(row) if code != _CALL))
+        legend(figure, [_look(code) for code in shown if not _is_idle(code)], y=0.885)
+        legend(figure, [_look(code) for code in shown if _is_idle(code)], y=0.845)
     return figure
 
 
-def _keys(parts: list[_Part], idle: bool) -> list[tuple[str, str, bool]]:
-    keys = {part.label: part.colour for part in parts if part.idle == idle}
-    return [(f"idle: {label}" if idle else label, colour, idle) for label, colour in keys.items()]
+def _classes(row: Lane) -> list[int]:
+    """The classes that a row shows, the first at the bottom."""
+    return np.flatnonzero(row.covered.any(axis=0)).tolist()
+
+
+def _look(code: int) -> tuple[str, str, bool]:
+    """A class's label and colour, and whether it is idle time."""
+    if code == _CALL:  # alone on its row, which says what it is
+        return "", SOFT, False
+    (group, name), label = meaning(code)
+    return label, palette.as_json()[group][name]["light"], _is_idle(code)
+
+
+def _is_idle(code: int) -> bool:
+    return CLASSES[code][0] == "idle"
 
 
 def _window(record: Record, window: tuple[int, int] | None) -> tuple[int, int]:
@@ -112,134 +120,117 @@ def _window(record: Record, window: tuple[int, int] | None) -> tuple[int, int]:
 def _title(record: Record, window: tuple[int, int] | None) -> str:
     if window is not None:
         start, end = _window(record, window)
-        return f"From {duration(start)} to {duration(end)} of {record.meta.name}"
+        return f"{duration(end - start)} of {record.meta.name}, from {duration(start)} on"
     from profkit.analysis.summary import summarize
 
     return sentence(summarize(record)).rstrip(".")
 
 
-def _rows(record: Record, edges: Ints) -> list[_Row]:
-    rows = [_phases(record, edges), _launches(record, edges)]
+def lanes(record: Record, edges: Ints) -> list[Lane]:
+    """The rows from the top, taken from the layout that the interactive view draws."""
+    found = layout(record).timeline
+    rows = [_steps(found, edges), _launches(found, edges)]
     if traced_gpu(record):
         device = idle(record).device
-        rows += _streams(record, device, edges)
-        rows.append(_idle(record, device, edges))
+        rows += _busiest(found, TrackKind.GPU, edges, device)
+        gaps = _events(found, TrackKind.GAPS, edges, device)
+        rows.append(_lane("GPU idle", share(_share(gaps, edges)), gaps, edges))
     else:
-        rows += _threads(record, edges)
+        rows += _busiest(found, TrackKind.HOST, edges)
     return rows
 
 
-def _phases(record: Record, edges: Ints) -> _Row:
-    start, end = record.steps["start"].to_numpy(), record.steps["end"].to_numpy()
-    phase = np.array(record.steps["phase"].to_pylist(), object)
-    inside = (start < edges[-1]) & (end > edges[0])
-    # Up to so many steps are drawn as they are, not slot by slot.
-    exact = np.unique(np.concatenate((edges[[0, -1]], np.clip((start, end), edges[0], edges[-1]).ravel())))
-    edges = exact if inside.sum() <= SLOTS else edges
-    parts = [
-        _Part(_covered(start[of], end[of], edges), str(name), colour.light)
-        for name, colour in palette.PHASES.items()
-        if (of := inside & (phase == str(name))).any()
-    ]
-    return _Row("steps", plural(int(inside.sum()), "forward"), parts, edges)
+@dataclass(frozen=True)
+class _Events:
+    """Some of a timeline's events, cut at the window's ends."""
+
+    index: Ints
+    start: Ints
+    duration: Ints
+    kind: Bytes
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> _Events:
+        return _Events(self.index[mask], self.start[mask], self.duration[mask], self.kind[mask])
 
 
-def _launches(record: Record, edges: Ints) -> _Row:
-    calls = _within(record, launch_calls(record.events), edges)
-    parts = [_Part(_covered(*_bounds(record, calls), edges), "", SOFT)] if len(calls) else []
-    return _Row("host launches", plural(len(calls), "call"), parts, edges)
-
-
-def _streams(record: Record, device: int, edges: Ints) -> list[_Row]:
-    """The busiest streams of a GPU, each with its kinds of work."""
-    rows = kind_rows(record.events, *GPU_WORK)
-    rows = rows[record.events["device"].to_numpy()[rows] == device]
-    return _lanes(record, rows, edges, "stream", STREAMS)
-
-
-def _threads(record: Record, edges: Ints) -> list[_Row]:
-    """Host threads with the operators that call no other: those do the work."""
-    rows = kind_rows(record.events, EventKind.OP)
-    return _lanes(record, _leaves(record, rows), edges, "thread", STREAMS)
-
-
-def _lanes(record: Record, rows: Ints, edges: Ints, what: str, most: int) -> list[_Row]:
-    rows = _within(record, rows, edges)
-    lane = record.events["lane"].to_numpy()[rows]
-    start, end = _bounds(record, rows)
-    busy = {int(one): _share(start[lane == one], end[lane == one], edges) for one in np.unique(lane)}
-    busiest = sorted(busy, key=lambda one: (-busy[one], one))[:most]
-    names, codes = names_and_codes(record.events)
-    kind = np.array([str(work_kind(name)) for name in names] or [""], object)[codes[rows]]
-    found = []
-    for one in sorted(busiest):
-        parts = [
-            _Part(_covered(start[of], end[of], edges), str(known), palette.WORK[known].light)
-            for known in WorkKind
-            if (of := (lane == one) & (kind == str(known))).any()
+def _events(
+    found: Timeline, kind: TrackKind, edges: Ints, device: int | None = None, lane: int | None = None
+) -> _Events:
+    """The events of these rows that the window shows."""
+    index = np.concatenate(
+        [np.empty(0, np.int64)]
+        + [
+            np.arange(row.first, row.first + row.count)
+            for row in found.rows
+            if (group := found.groups[row.group]).kind is kind
+            and device in (None, group.device)
+            and lane in (None, row.lane)
         ]
-        found.append(_Row(f"{what} {one}", f"{share(busy[one])} busy", parts, edges))
-    return found
+    )
+    start, end = found.start[index], (found.start + found.duration)[index]
+    inside = (start < edges[-1]) & (end > edges[0])
+    start, end = np.clip(start, edges[0], edges[-1]), np.clip(end, edges[0], edges[-1])
+    return _Events(index, start, end - start, found.kind[index]).only(inside)
 
 
-def _idle(record: Record, device: int, edges: Ints) -> _Row:
-    found = gaps(record, device)
-    inside = (found.start < edges[-1]) & (found.end > edges[0])
-    parts = [
-        _Part(
-            _covered(found.start[of], found.end[of], edges), palette.IDLE_LABELS[cause], palette.IDLE[cause].light, True
-        )
-        for code, cause in enumerate(Cause)
-        if (of := inside & (found.cause == code)).any()
-    ]
-    return _Row("GPU idle", share(_share(found.start, found.end, edges)), parts, edges)
+def _lane(name: str, note: str, events: _Events, edges: Ints) -> Lane:
+    return Lane(name, note, covered(events.start, events.duration, events.kind, edges), edges)
 
 
-def _within(record: Record, rows: Ints, edges: Ints) -> Ints:
-    """Of these rows of `events` those that the window shows."""
-    start, end = _bounds(record, rows)
-    inside: npt.NDArray[np.bool_] = (start < edges[-1]) & (end > edges[0])
-    return rows[inside]
+def _steps(found: Timeline, edges: Ints) -> Lane:
+    events = _events(found, TrackKind.STEPS, edges)
+    note = plural(len(events.start), "forward")
+    if len(events.start) <= SLOTS:  # so many are drawn as they are, not slot by slot
+        edges = np.unique(np.concatenate((edges[[0, -1]], events.start, events.start + events.duration)))
+    return _lane("steps", note, events, edges)
 
 
-def _share(start: Ints, end: Ints, edges: Ints) -> float:
-    """Share of the window that the intervals cover."""
-    return float(union(start, end).covered(edges[:1], edges[-1:])[0] / (edges[-1] - edges[0]))
+def _launches(found: Timeline, edges: Ints) -> Lane:
+    events = _events(found, TrackKind.HOST, edges)
+    launching = np.array([re.search(LAUNCHING, name) is not None for name in found.names], bool)
+    calls = events.only((events.kind == _CALL) & launching[found.name[events.index]])
+    return _lane("host launches", plural(len(calls.start), "call"), calls, edges)
 
 
-def _covered(start: Ints, end: Ints, edges: Ints) -> npt.NDArray[np.float64]:
-    """Share of each slot that the intervals cover."""
-    covered = union(start, end).covered(edges[:-1], edges[1:])
-    return np.asarray(covered / np.maximum(np.diff(edges), 1), float)
+def _busiest(found: Timeline, kind: TrackKind, edges: Ints, device: int | None = None) -> list[Lane]:
+    """The busiest streams of a GPU with their kinds of work; or threads with the operators that call no other."""
+    work = np.array([group == "work" for group, _ in CLASSES])
+    busy: dict[int, tuple[float, _Events]] = {}
+    for lane in {row.lane for row in found.rows if found.groups[row.group].kind is kind}:
+        events = _events(found, kind, edges, device, lane)
+        events = events.only(work[events.kind])
+        events = _leaves(events) if kind is TrackKind.HOST else events
+        if len(events.start):
+            busy[lane] = _share(events, edges), events
+    most = sorted(busy, key=lambda lane: (-busy[lane][0], lane))[:STREAMS]
+    what = "stream" if kind is TrackKind.GPU else "thread"
+    return [_lane(f"{what} {lane}", f"{share(busy[lane][0])} busy", busy[lane][1], edges) for lane in sorted(most)]
 
 
-def _bounds(record: Record, rows: Ints) -> tuple[Ints, Ints]:
-    start = record.events["start"].to_numpy()[rows]
-    return start, start + record.events["duration"].to_numpy()[rows]
+def _share(events: _Events, edges: Ints) -> float:
+    """Share of the window that the events cover."""
+    return union(events.start, events.start + events.duration).total / int(edges[-1] - edges[0])
 
 
-def _leaves(record: Record, rows: Ints) -> Ints:
-    """Of operators those inside which no other runs; an operator's first child is the next on its thread."""
-    if not len(rows):
-        return rows
-    start, end = _bounds(record, rows)
-    lane = record.events["lane"].to_numpy()[rows]
-    order = np.lexsort((-end, start, lane))
-    after = np.roll(order, -1)
-    inside = (lane[after] == lane[order]) & (start[after] < end[order])
-    inside[-1] = False
-    return np.sort(rows[order[~inside]])
+def _leaves(events: _Events) -> _Events:
+    """Of one thread's operators those inside which no other runs; the first child is the next that starts."""
+    end = events.start + events.duration
+    order = np.lexsort((-end, events.start))
+    parent = np.zeros(len(order), bool)
+    parent[order[:-1]] = events.start[order[1:]] < end[order[:-1]]
+    return events.only(~parent)
 
 
-def _draw_row(axes: Axes, row: _Row, y: int, factor: float) -> None:
+def _draw_row(axes: Axes, row: Lane, y: int, factor: float) -> None:
     """Parts stacked on each other: a full slot reaches the row's top."""
     height = 0.8
     low: npt.NDArray[np.float64] = np.zeros(len(row.edges) - 1)
-    for part in row.parts:
-        high = np.minimum(low + part.covered, 1.0)
+    width = np.maximum(np.diff(row.edges), 1)
+    for code in _classes(row):
+        high = np.minimum(low + row.covered[:, code] / width, 1.0)
         # NaN breaks the outline: an empty slot costs nothing in the file.
         seen = np.where(high > low, y + height * high, np.nan)
-        axes.stairs(seen, row.edges / factor, baseline=y + height * low, fill=True, **fill(part.colour, part.idle))
+        axes.stairs(seen, row.edges / factor, baseline=y + height * low, fill=True, **fill(*_look(code)[1:]))
         low = high
     axes.axhline(y, color=palette.GRID.light, linewidth=0.7, zorder=0)
     for text, above, colour in ((row.name, 0.52, INK), (row.note, 0.18, SOFT)):

@@ -1,65 +1,22 @@
-"""What the timeline's tab is given: its rows with their strips, and the events tile by tile.
-
-The layout of the two records that were asked for last is kept: a view asks for many tiles of one.
-"""
+"""What the timeline's tab is given: its rows with their strips, and the events tile by tile."""
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
 from profkit.analysis import timeline as analysis
-from profkit.analysis.timeline import CLASSES, Details, Timeline, TrackKind
+from profkit.analysis.timeline import CLASSES, Timeline, TrackKind
 from profkit.errors import OptionError
 from profkit.record import Record
 from profkit.views import palette
 from profkit.views.format import short_name
+from profkit.views.timeline import layout, meaning
 from profkit.views.widgets.protocol import NAME_WIDTH, Column, Table, strings
 
 LONGEST: Final = 20
-_KEPT: Final = 2
 _FULL: Final = 2**32 - 1
-_HOST: Final = {
-    "call": (("side", "host"), "CUDA call"),
-    "region": (("page", "faint"), "region"),
-    "python": (("page", "faint"), "Python frame"),
-    "profiler": (("page", "grid"), "profiler's own work"),
-}
-"""Colour and label of what is no kind of work, idle time or phase."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """A timeline and what is found out about it when its first tile is asked for."""
-
-    timeline: Timeline
-    record: weakref.ref[Record]
-
-    @cached_property
-    def details(self) -> Details:
-        record = self.record()
-        assert record is not None  # whoever asks holds it
-        return analysis.details(self.timeline, record)
-
-
-_layouts: dict[int, _Layout] = {}
-"""By the record's id, the newest last; none outlives its record."""
-
-
-def layout(record: Record) -> _Layout:
-    """The record's timeline, laid out once."""
-    found = _layouts.pop(id(record), None)
-    if found is None or found.record() is not record:
-        found = _Layout(analysis.timeline(record), weakref.ref(record))
-        weakref.finalize(record, _layouts.pop, id(record), None).atexit = False
-    _layouts[id(record)] = found
-    while len(_layouts) > _KEPT:
-        del _layouts[next(iter(_layouts))]
-    return found
 
 
 def timeline(record: Record) -> Table:
@@ -86,8 +43,8 @@ def timeline(record: Record) -> Table:
             "wall_ns": found.wall_ns,
             "bins": bins,
             "levels": analysis.levels(found),
-            "classes": [list(_meaning(*one)[0]) for one in CLASSES],
-            "class_labels": [_meaning(*one)[1] for one in CLASSES],
+            "classes": [list(meaning(code)[0]) for code in range(len(CLASSES))],
+            "class_labels": [meaning(code)[1] for code in range(len(CLASSES))],
             "groups": [{"label": one.label, "kind": str(one.kind), "device": one.device} for one in groups],
             "tiles": _tiles(found),
             "longest": {
@@ -183,14 +140,6 @@ def _longest(found: Timeline, kind: TrackKind, key: str, values: Any) -> list[di
         {"row": int(row[i]), "start": int(found.start[at]), "duration": int(found.duration[at]), key: int(values[at])}
         for i, at in enumerate(index)
     ]
-
-
-def _meaning(group: str, name: str) -> tuple[tuple[str, str], str]:
-    """A class's colour in the palette, and its label."""
-    if group == "host":
-        return _HOST[name]
-    labels = {"idle": {str(cause): f"idle: {label}" for cause, label in palette.IDLE_LABELS.items()}}
-    return (group, name), labels.get(group, {}).get(name, name)
 
 
 def _within(what: str, option: str, value: object, lowest: int, highest: int) -> int:

@@ -18,9 +18,14 @@ from unit.formats.test_archive import any_record
 from unit.views.test_widget import HOSTILE, Browser, decode
 
 from profkit.analysis import timeline as analysis
+from profkit.analysis.kernels import WorkKind
 from profkit.record import KERNELS, Phase
 from profkit.run import Run
 from profkit.views import palette
+from profkit.views import timeline as shared
+from profkit.views.figures.timeline import lanes as figure_lanes
+from profkit.views.format import share
+from profkit.views.picture import timeline_png
 from profkit.views.widgets import protocol
 from profkit.views.widgets import timeline as tables
 from profkit.views.widgets.protocol import Column
@@ -198,17 +203,17 @@ def test_the_layout_is_made_once_and_goes_with_its_record(monkeypatch):
         tables.tile(shown, 0)
     assert len(made) == 1
     kept = id(shown)
-    assert kept in tables._layouts
+    assert kept in shared._layouts
     del shown
     gc.collect()
-    assert kept not in tables._layouts
+    assert kept not in shared._layouts
 
 
 def test_few_layouts_are_kept_however_many_profiles_there_are():
     shown = [records.gpu_record() for _ in range(5)]
     for one in shown:
         Browser(one).table("timeline")
-    assert len(tables._layouts) <= 2
+    assert len(shared._layouts) <= 2
 
 
 def test_tiles_are_not_kept_in_the_view():
@@ -224,6 +229,41 @@ def test_run_timeline_opens_at_the_timeline_with_a_picture():
     assert "application/vnd.jupyter.widget-view+json" in data
     assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size == (1000, 560)
     assert len(data["image/png"]) < 100_000
+
+
+def test_the_picture_keeps_the_colours_of_every_kind_of_work():
+    picture = Image.open(io.BytesIO(timeline_png(records.gpu_record()))).convert("RGB")
+    drawn = {colour for _, colour in picture.getcolors(2**20)}
+    for kind in (WorkKind.MATMUL, WorkKind.ATTENTION, WorkKind.ELEMENTWISE):
+        colour = palette.WORK[kind].light
+        wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+        nearest = min(drawn, key=lambda one: sum(abs(a - b) for a, b in zip(one, wanted, strict=True)))
+        assert max(abs(a - b) for a, b in zip(nearest, wanted, strict=True)) <= 4, kind
+
+
+def test_the_figure_the_view_and_the_analysis_say_the_same_numbers():
+    for made in (records.gpu_record(), records.stepless_record(), records.cpu_record()):
+        columns, info = Browser(made).table("timeline")
+        edges = np.linspace(*info["range"], 401).astype(np.int64)
+        drawn = {lane.name: lane for lane in figure_lanes(made, edges)}
+        idle = Run(made).idle()
+        if idle.busy_ns is None:
+            assert "GPU idle" not in drawn
+            continue
+        by_class = drawn["GPU idle"].covered.sum(axis=0)
+        named = {name: by_class[at] for at, (group, name) in enumerate(analysis.CLASSES) if group == "idle"}
+        assert {cause: ns for cause, ns in named.items() if ns} == {c: ns for c, ns in idle.causes.items() if ns}
+        assert drawn["GPU idle"].note == share(idle.idle_ns / idle.window_ns)
+        assert drawn["stream 7"].note == f"{share(idle.busy_ns / idle.window_ns)} busy"
+        work = drawn["stream 7"].covered.sum(axis=0)
+        kinds = {name: work[at] for at, (group, name) in enumerate(analysis.CLASSES) if group == "work" and work[at]}
+        assert kinds == Run(made).kernels(by="kind").set_index("name")["total_ns"].to_dict()
+        # What the view draws, bin by bin, is that to within the 255th of a bin.
+        strips = np.array(columns["strips"]).reshape(len(columns["kind"]), info["bins"], 2)
+        bin_ns = (info["range"][1] - info["range"][0]) / info["bins"]
+        for kind, ns in (("gaps", idle.idle_ns), ("gpu", idle.busy_ns)):
+            seen = sum(strips[at, :, 1].sum() / 255 * bin_ns for at, one in enumerate(columns["kind"]) if one == kind)
+            assert abs(seen - ns) <= info["bins"] * bin_ns / 255
 
 
 def test_a_record_without_events_is_shown_without_a_picture():
