@@ -32,7 +32,7 @@ _NAME: Final = 52
 _KEYS: Final = 4
 _NOTE: Final = 24
 """Letters of a note that fit under its number; a longer one is left to the text."""
-_COLOURS: Final = 96
+_COLOURS: Final = 256
 
 
 def png(content: Content, dpi: float = _DPI) -> bytes:
