@@ -141,7 +141,7 @@ def show(shell: Any, options: argparse.Namespace, run: Run) -> None:
             run.warnings.append(str(error))
     display(run.summary(link=link))
     if not options.no_widget and hasattr(shell, "kernel"):
-        display(run.widget("kernels", link))  # the overview stands above
+        display(run.widget("timeline", link))  # the overview stands above
 
 
 def named_module(shell: Any, expression: str, magic: str) -> Any:
