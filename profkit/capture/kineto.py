@@ -217,10 +217,22 @@ class _Codes(dict[str, int]):
         return code
 
 
-def _encode(names: Iterator[str], count: int) -> tuple[npt.NDArray[np.int32], list[str]]:
+def _encode(text: Callable[[Any], str], rows: Sequence[Any]) -> tuple[npt.NDArray[np.int32], list[str]]:
+    """A number for each row's text, and the texts by number."""
     codes = _Codes()
-    encoded = np.fromiter(map(codes.__getitem__, names), np.int32, count)
+    try:
+        encoded = np.fromiter(map(codes.__getitem__, map(text, rows)), np.int32, len(rows))
+    except UnicodeDecodeError:  # torch 2.13 now and then cuts a frame's name within a character
+        codes = _Codes()
+        encoded = np.fromiter((codes[_text_of(text, row)] for row in rows), np.int32, len(rows))
     return encoded, list(codes)
+
+
+def _text_of(text: Callable[[Any], str], row: Any) -> str:
+    try:
+        return text(row)
+    except UnicodeDecodeError as error:
+        return error.object.decode("utf-8", "replace")
 
 
 def _dictionary(codes: npt.NDArray[np.int32], names: list[str]) -> pa.DictionaryArray:
@@ -234,13 +246,13 @@ def _from_activities(rows: list[Any], shapes: bool = False) -> RawEvents:
     if not rows:
         return _empty()
     get = _Accessors(type(rows[0]))
-    codes, types = _encode(map(get.type, rows), len(rows))
+    codes, types = _encode(get.type, rows)
     kind_of = [CODE[_KIND_OF_ACTIVITY[t]] if t in _KIND_OF_ACTIVITY else _SKIP for t in types]
     kind = np.array(kind_of, np.int8)[codes]
     if (kind == _SKIP).any():
         rows = _pick(rows, kind != _SKIP)
         kind = kind[kind != _SKIP]
-    names = _dictionary(*_encode(map(get.name, rows), len(rows)))
+    names = _dictionary(*_encode(get.name, rows))
     gpu = np.isin(kind, GPU_CODES)
     device = np.full(len(rows), HOST, np.int16)
     device[gpu] = _ints(get.device_id, _pick(rows, gpu))
@@ -268,7 +280,7 @@ def _from_events(rows: list[Any], shapes: bool = False) -> RawEvents:
     if not rows:
         return _empty()
     get = _Accessors(type(rows[0]))
-    codes, words = _encode(map(get.name, rows), len(rows))
+    codes, words = _encode(get.name, rows)
     kind = np.array([_kind_by_name(word) for word in words], np.int8)[codes]
     # Frames of Python on a thread that the profiler does not know have the number 2**64 - 1: here -1.
     lane = np.fromiter(map(get.start_thread_id, rows), np.uint64, len(rows)).view(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -80,7 +81,8 @@ def living_tensors() -> set[int]:
     for value in gc.get_objects():
         # `isinstance` would ask proxies for their class, and run code of theirs.
         if issubclass(type(value), torch.Tensor) and value.is_cuda and value.layout is torch.strided:
-            found.add(value.untyped_storage().data_ptr())
+            with contextlib.suppress(RuntimeError):  # a compiler's stand-ins for tensors have no address
+                found.add(value.untyped_storage().data_ptr())
     return found
 
 

@@ -137,7 +137,7 @@ def test_every_gpu_that_torch_sees_is_found_by_its_own_handle():
 def test_the_environment_describes_the_gpu():
     gpu = environment()["gpus"][0]
     assert gpu["name"] == torch.cuda.get_device_name(0)
-    assert all(value is not None for value in gpu.values())
+    assert all(value is not None for name, value in gpu.items() if name != "ceilings")  # None until measured
     assert environment()["driver"]
     spec = find(gpu["name"])
     if spec is not None:

@@ -318,6 +318,16 @@ def test_metadata_that_is_broken_costs_its_row_the_attributes_and_no_other():
     ]
 
 
+def test_a_name_that_torch_cannot_decode_is_kept_as_far_as_it_can_be_read():
+    @dataclass
+    class Cut(Row):
+        def name(self):
+            return self._name.encode()[:-1].decode()  # as pybind11 decodes what was cut within a character
+
+    _, rows = columns(Cut("file.py(3): größé", 10), Cut("aten::mm\u00e9", 12))
+    assert list(rows.index) == ["file.py(3): größ\ufffd", "aten::mm\ufffd"]
+
+
 def test_names_with_broken_characters_become_readable_text():
     _, rows = columns(gpu_row("gemm \ud800 kernel", 1, 1))
     assert rows.index.tolist() == ["gemm ? kernel"]
