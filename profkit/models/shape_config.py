@@ -33,6 +33,11 @@ class Fields:
         """A field with a meaning also where it is left out, or None."""
         return getattr(self.config if of is None else of, name, None)
 
+    def need_one_of(self, *names: str) -> None:
+        """Refuse a config that writes none of these down."""
+        if self._given is not None and not any(self._given.get(name) is not None for name in names):
+            raise ProfkitError(f"the config of this {self.model_type!r} model has no {names[0]}")
+
     def layer(self, index: int) -> Any:
         """The config of one layer: layers may have sizes of their own (Gemma 4)."""
         layers = getattr(self.config, "per_layer_config", None)

@@ -76,6 +76,21 @@ def _gated_or_delta(f: Fields, index: int) -> list[LayerGroup]:
     return [LayerGroup(LayerKind.LINEAR, 1, delta.value_heads, 0, 0, 0, into + values * hidden, delta=delta)]
 
 
+def _gemma4_attention(f: Fields, index: int) -> list[LayerGroup]:
+    """Gemma 4: full layers have sizes of their own and may use keys as values; upper layers share a cache."""
+    f.need_one_of("global_head_dim", "per_layer_config")
+    if not hasattr(f.config, "per_layer_config"):
+        raise ProfkitError("this version of transformers does not tell the sizes of each layer of Gemma 4: update it")
+    (group,) = _attention(f, index)
+    projection = f.size("hidden_size") * group.kv_heads * group.head_dim
+    saved = 0
+    if group.kind is LayerKind.SHARED:
+        saved = 2 * projection
+    elif group.kind is LayerKind.FULL and f.optional("attention_k_eq_v"):
+        saved = projection
+    return [replace(group, matrices=group.matrices - saved)]
+
+
 def _whisper_attention(f: Fields, _index: int) -> list[LayerGroup]:
     hidden, heads = f.size("d_model"), f.size("decoder_attention_heads")
     return _with_cross(hidden, heads, hidden // heads)
@@ -182,6 +197,18 @@ def _qwen_shared_mlp(f: Fields, index: int) -> MlpGroup:
     return replace(group, matrices=group.matrices + 3 * hidden * shared + hidden)
 
 
+def _gemma4_mlp(f: Fields, index: int) -> MlpGroup:
+    """Dense, wider where the cache is shared, with experts beside it in some models."""
+    hidden, size = f.size("hidden_size"), f.size("intermediate_size")
+    if f.optional("use_double_wide_mlp") and f.config.kv_sharing_modes[index] == "reuse":
+        size *= 2
+    dense = 3 * hidden * size
+    if not f.optional("enable_moe_block"):
+        return MlpGroup(MlpKind.GATED, 1, size, dense)
+    experts, active = f.size("num_experts"), f.size("top_k_experts")
+    return _experts(f, experts, f.size("moe_intermediate_size"), dense, active)
+
+
 def _deepseek_mlp(f: Fields, index: int) -> MlpGroup:
     if index < (f.optional("first_k_dense_replace") or 0):
         return _gated(f, index)
@@ -190,9 +217,9 @@ def _deepseek_mlp(f: Fields, index: int) -> MlpGroup:
     return _experts(f, f.size("n_routed_experts"), size, shared)
 
 
-def _experts(f: Fields, experts: int, size: int, beside: int = 0) -> MlpGroup:
+def _experts(f: Fields, experts: int, size: int, beside: int = 0, active: int | None = None) -> MlpGroup:
     """Gated experts and the router that chooses among them (Mixtral, arXiv 2401.04088)."""
-    hidden, active = f.size("hidden_size"), f.size("num_experts_per_tok")
+    hidden, active = f.size("hidden_size"), active or f.size("num_experts_per_tok")
     if active > experts:
         raise ProfkitError(
             f"the config of this {f.model_type!r} model sends a token to {active} experts and has {experts}"
@@ -204,6 +231,12 @@ def _opt_head(f: Fields) -> tuple[int, int]:
     """OPT-350m embeds in fewer dimensions than it computes in, with a projection each way."""
     hidden, width = f.size("hidden_size"), f.size("word_embed_proj_dim")
     return f.size("vocab_size") * width, 0 if width == hidden else 2 * hidden * width
+
+
+def _gemma4_head(f: Fields) -> tuple[int, int]:
+    """An embedding for each layer: its gate and projection there, and one projection for all of them."""
+    hidden, width = f.size("hidden_size"), f.optional("hidden_size_per_layer_input") or 0
+    return f.size("vocab_size") * hidden, 3 * hidden * width * f.size("num_hidden_layers")
 
 
 _LLAMA: Final = _Family(_attention, _gated)
@@ -220,6 +253,7 @@ FAMILIES: Final[dict[str, _Family]] = {
     "gemma": _LLAMA,
     "gemma2": _LLAMA,
     "gemma3_text": _GEMMA3,
+    "gemma4_text": _Family(_gemma4_attention, _gemma4_mlp, head=_gemma4_head),
     "olmo2": _LLAMA,
     "granite": _LLAMA,
     "smollm3": _LLAMA,

@@ -77,6 +77,15 @@ def test_head_dim_is_never_derived_where_it_is_given():
     assert group.head_dim == 8
 
 
+def test_layers_that_share_a_cache_keep_nothing_and_still_attend():
+    shape = ModelShape.of(config_dict("gemma4_text"))
+    shared = [(g.count, g.window, g.cached_elements) for g in shape.layers if g.kind is LayerKind.SHARED]
+    assert shared == [(1, 8, 0), (1, None, 0)]
+    without = {key: value for key, value in config_dict("gemma4_text").items() if key != "global_head_dim"}
+    with pytest.raises(ProfkitError, match="has no global_head_dim"):
+        ModelShape.of(without)
+
+
 def test_gemma_3_leaves_sizes_to_its_class():
     published = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34}
     shape = ModelShape.of({**published, "sliding_window": 1024})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import EncoderDecoderCache, LlamaForCausalLM, StaticCache
 from unit.models.tiny import DECODERS, ENCODER_DECODERS, config_dict, model_of
 
 from profkit.errors import OptionError, ProfkitError
-from profkit.models.shape import ModelShape
+from profkit.models.shape import LayerKind, ModelShape
 from profkit.models.shape_costs import kv_bytes, kv_bytes_per_token, step_bytes, step_flops
 
 BATCH = 2
@@ -138,6 +139,15 @@ def test_pairs_within_a_window_are_those_of_the_mask(query, context, window):
     seen = sum(min(window, context + i) for i in range(1, query + 1))
     per_pair = 4 * 4 * 8 * 4  # 4 FLOPs, query heads, head_dim, layers
     assert step_flops(shape, 1, query, context).attention == per_pair * seen
+
+
+@given(query=st.integers(1, 40), context=st.integers(0, 40), chunk=st.integers(2, 20))
+def test_pairs_within_a_chunk_are_those_of_the_mask(query, context, chunk):
+    shape = ModelShape.of(config_dict("llama"))
+    (group,) = shape.layers
+    chunked = replace(shape, layers=(replace(group, kind=LayerKind.CHUNKED, window=chunk),))
+    seen = sum((context + i) % chunk + 1 for i in range(query))
+    assert step_flops(chunked, 1, query, context).attention == 4 * 4 * 8 * 4 * seen
 
 
 def test_causal_prefill_is_half_of_the_square_and_its_diagonal():

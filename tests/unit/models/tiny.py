@@ -40,6 +40,18 @@ _QWEN_MOE = {
     "mlp_only_layers": [1],
 }
 
+_GEMMA4 = {
+    "head_dim": 16,
+    "global_head_dim": 24,
+    "sliding_window": 8,
+    "num_hidden_layers": 5,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+    "num_kv_shared_layers": 2,
+    "use_double_wide_mlp": True,
+    "hidden_size_per_layer_input": 12,
+    "vocab_size_per_layer_input": 96,
+}
+
 # What differs from `_BASE`, by a name that says what is tested; "model_type" where it is another.
 CONFIGS: dict[str, dict[str, Any]] = {
     "llama": {},
@@ -61,6 +73,19 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma": {"head_dim": 16},
     "gemma2": {"head_dim": 16, "sliding_window": 8},
     "gemma3_text": {"head_dim": 16, "sliding_window": 8, "num_hidden_layers": 7},
+    "gemma4_text": _GEMMA4,
+    "gemma4_text, keys as values, experts": {
+        **_GEMMA4,
+        "model_type": "gemma4_text",
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "num_kv_shared_layers": 0,
+        "hidden_size_per_layer_input": 0,
+        "enable_moe_block": True,
+        "num_experts": 8,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 24,
+    },
     "olmo2": {},
     "granite": {},
     "smollm3": {},
