@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import browser.needs  # noqa: F401  (skips this file where there is no browser)
+import nbformat
 import pytest
 from browser.lab import Lab
 from browser.view import View, pixels, run, told, wait_until
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
 from playwright.sync_api import Browser, Locator, Page, expect
 from unit import records
 
 from profkit.analysis.idle import idle
+from profkit.analysis.kernels import kernels
 from profkit.formats import archive
 from profkit.record import EventKind, Record
+from profkit.run import Run
 from profkit.views import format as words
 
 MS = records.MS
@@ -297,9 +302,9 @@ def test_search_counts_marks_and_walks_through_what_it_finds(timeline: Timeline,
     box.fill("elementwise")
     expect(timeline.panel.locator(".pk-toolbar [role=status]")).to_have_text("3 × 1 name, 6.00 ms")
     start = plain.events["start"].to_pylist()
-    kernels = [row for row, name in enumerate(plain.events["name"].to_pylist()) if name == records.ELEMENTWISE]
+    found = [row for row, name in enumerate(plain.events["name"].to_pylist()) if name == records.ELEMENTWISE]
     when = timeline.panel.locator(".pk-event div", has_text="Start").locator("dd").first
-    times = [words.number(start[row] / 1e9, 3) for row in kernels]
+    times = [words.number(start[row] / 1e9, 3) for row in found]
     for key, time in (("Enter", times[0]), ("Enter", times[1]), ("Shift+Enter", times[0]), ("Shift+Enter", times[2])):
         box.press(key)
         expect(when).to_have_text(f"{float(time):g} s")
@@ -486,3 +491,62 @@ def test_kernels_of_the_record_are_all_drawn(plain: Record, timeline: Timeline):
         timeline.page.wait_for_timeout(50)
         seen.add(timeline.panel.locator(".pk-event div", has_text="Start").locator("dd").first.text_content())
     assert len(seen) == gpu
+
+
+@pytest.fixture
+def offline(chromium: Browser, plain: Record, tmp_path: Path) -> Iterator[Page]:
+    """The page of `run.to_html`, from a disk, where nothing else can be had."""
+    asked: list[str] = []
+    path = Run(plain).to_html(tmp_path / "page.html")
+    page = chromium.new_page(viewport={"width": 1480, "height": 2000})
+    page.on("pageerror", lambda error: asked.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.add_init_script(f"({LISTEN})()")
+    page.goto(path.as_uri())
+    yield page
+    page.close()
+    assert asked == [path.as_uri()], "no request leaves the page, and no script fails"
+
+
+def test_offline_page_is_the_same_view(offline: Page, plain: Record):
+    view = View(offline)
+    timeline = Timeline(view)
+    view.open("Timeline")
+    assert timeline.whole() == (0, plain.meta.wall_ns)
+    timeline.ready()
+    timeline.panel.get_by_role("searchbox").fill("flash")
+    expect(timeline.panel.locator(".pk-toolbar [role=status]")).to_have_text("1 × 1 name, 5.00 ms")
+    timeline.click("stream 7", 27 * MS)
+    expect(timeline.status).to_contain_text("5.00 ms")
+    timeline.page.keyboard.press("Enter")
+    assert timeline.span < 10 * MS
+    for tab in ("Overview", "Kernels", "Steps", "Telemetry"):
+        view.open(tab)
+    view.open("Kernels").get_by_role("button", name="By kind").click()
+    wait_until(lambda: view.names() == kernels(plain, "kind")["name"].tolist())
+
+
+def test_offline_page_links_its_views_and_follows_the_theme(offline: Page):
+    view = View(offline)
+    timeline = Timeline(view)
+    view.open("Timeline")
+    timeline.ready()
+    timeline.click("steps", 45 * MS)
+    expect(view.open("Steps").locator(".pk-step h4")).to_contain_text("Step 1")
+    offline.emulate_media(color_scheme="dark")
+    expect(view.root).to_have_attribute("data-theme", "dark")
+
+
+def test_nbconvert_page_shows_the_timeline_as_a_picture(chromium: Browser, folder: Path, tmp_path: Path):
+    cells = ["import profkit", "profkit.load('plain.profkit').timeline()"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, store_widget_state=False).execute()
+    path = tmp_path / "page.html"
+    path.write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+    page = chromium.new_page()
+    page.route(re.compile("^https?:"), lambda route: route.abort())  # as on a plane
+    page.goto(path.as_uri())
+    picture = page.locator(".jp-OutputArea-output img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 400
+    page.close()
