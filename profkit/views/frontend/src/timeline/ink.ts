@@ -6,7 +6,7 @@ export interface Colours {
   classes: string[];
   on: string[]; // of text on them
   idle: boolean[]; // hatched
-  pixels: Uint32Array; // of each (class, cover): little-endian RGBA
+  pixels: Uint32Array; // of each bin that there can be: little-endian RGBA
   background: string;
   text: string;
   muted: string;
@@ -28,7 +28,7 @@ export function coloursOf(theme: Theme, classes: Info["classes"], font: string, 
   const metrics = new Map<string, string>();
   const names = classes.map(([group, name]) => `${group}-${name}`);
   const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const pixels = new Uint32Array(classes.length << 8);
+  const pixels = new Uint32Array(1 << 16);
   const shades = new Uint8Array(pixels.buffer);
   names.forEach((name, kind) => {
     if (!context) return;
@@ -36,7 +36,7 @@ export function coloursOf(theme: Theme, classes: Info["classes"], font: string, 
     context.fillRect(0, 0, 1, 1);
     const [red = 0, green = 0, blue = 0] = context.getImageData(0, 0, 1, 1).data;
     for (let cover = 1; cover < 256; cover++) {
-      shades.set([red, green, blue, FAINTEST + ((255 - FAINTEST) * cover) / 255], 4 * ((kind << 8) | cover));
+      shades.set([red, green, blue, FAINTEST + ((255 - FAINTEST) * cover) / 255], 4 * (kind | (cover << 8)));
     }
   });
   return {

@@ -11,13 +11,14 @@ const FINER = 4;
 /** A frame spends no more than this on new blocks; the coarser level stands in for those that wait. */
 const BUDGET_MS = 1;
 
+/** A bin is one number: its class, and 256 times its cover. */
 export class Strips {
   readonly #model: Model;
   readonly #tiles: Tiles;
-  readonly #levels: (Uint8Array | undefined)[]; // rows × bins × (class, cover)
-  readonly #blocks = new Map<string, Uint8Array>();
-  readonly #time: Float64Array; // per class, of one bin
-  #scratch = new Uint8Array(0);
+  readonly #levels: (Uint16Array | undefined)[]; // rows × bins
+  readonly #blocks = new Map<string, Uint16Array>();
+  readonly #time = new Float64Array(256); // per class, of one bin
+  #scratch = new Uint16Array(0);
   #until = 0;
   /** Blocks of this frame wait for the next. */
   late = false;
@@ -25,12 +26,11 @@ export class Strips {
   constructor(model: Model, tiles: Tiles) {
     this.#model = model;
     this.#tiles = tiles;
-    this.#levels = [model.strips];
-    this.#time = new Float64Array(256);
+    this.#levels = [binsOf(model.strips)];
   }
 
   add(level: number, strips: Uint8Array): void {
-    this.#levels[level] = strips;
+    this.#levels[level] = binsOf(strips);
   }
 
   /** A new frame, with a new budget. */
@@ -45,7 +45,7 @@ export class Strips {
     return Math.max(Math.ceil(Math.log(this.#binNs(0) / nsPerPixel) / Math.log(FINER) - 1e-6), 0);
   }
 
-  /** Colour `width` pixels of a row from `offset` in `out`; `colours` has one for each (class, cover). The result
+  /** Colour `width` pixels of a row from `offset` in `out`; `colours` has one for each bin that there can be. The result
    * is whether there is anything to draw it from. */
   paint(row: Row, from: number, to: number, width: number, colours: Uint32Array, out: Uint32Array, offset: number): boolean {
     const level = this.level((to - from) / width);
@@ -73,18 +73,13 @@ export class Strips {
       next = Math.floor(phase + (x + 1) * perPixel);
       const high = Math.min(Math.max(next, low + 1), most);
       let best = 0;
-      let kind = 0;
       let sum = 0;
       for (let bin = low; bin < high; bin++) {
-        const at = 2 * (bin + shift);
-        const cover = strip[at + 1] as number;
-        sum += cover;
-        if (cover > best) {
-          best = cover;
-          kind = strip[at] as number;
-        }
+        const value = strip[bin + shift] as number;
+        sum += value >> 8;
+        if (value > best) best = value;
       }
-      if (best) out[offset + x] = colours[(kind << 8) | Math.max(Math.round(sum / (high - low)), 1)] as number;
+      if (best > 255) out[offset + x] = colours[(best & 255) | (Math.max(Math.round(sum / (high - low)), 1) << 8)] as number;
     }
     return true;
   }
@@ -100,12 +95,12 @@ export class Strips {
 
   /** Bins first…last of a level into the scratch, from blocks where there are any. */
   #gather(row: Row, level: number, first: number, last: number): void {
-    if (this.#scratch.length < 2 * (last - first)) this.#scratch = new Uint8Array(2 * (last - first));
+    if (this.#scratch.length < last - first) this.#scratch = new Uint16Array(last - first);
     for (let block = Math.floor(first / BLOCK); block * BLOCK < last; block++) {
       const from = Math.max(block * BLOCK, first);
       const to = Math.min((block + 1) * BLOCK, last);
       const made = this.#block(row, level, block);
-      if (made) this.#scratch.set(made.subarray(2 * (from - block * BLOCK), 2 * (to - block * BLOCK)), 2 * (from - first));
+      if (made) this.#scratch.set(made.subarray(from - block * BLOCK, to - block * BLOCK), from - first);
       else this.#stretch(row, level, from, to, first);
     }
   }
@@ -114,17 +109,18 @@ export class Strips {
   #stretch(row: Row, level: number, from: number, to: number, first: number): void {
     let coarse = Math.min(level, this.#levels.length) - 1;
     while (!this.#levels[coarse]) coarse--;
-    const strip = this.#levels[coarse] as Uint8Array;
+    const strip = this.#levels[coarse] as Uint16Array;
     const times = FINER ** (level - coarse);
     const base = row.index * this.#bins(coarse);
-    for (let bin = from; bin < to; bin++) {
-      const at = 2 * (base + Math.floor(bin / times));
-      this.#scratch[2 * (bin - first)] = strip[at] as number;
-      this.#scratch[2 * (bin - first) + 1] = strip[at + 1] as number;
+    for (let bin = from; bin < to; ) {
+      const at = Math.floor(bin / times);
+      const next = Math.min((at + 1) * times, to);
+      this.#scratch.fill(strip[base + at] as number, bin - first, next - first);
+      bin = next;
     }
   }
 
-  #block(row: Row, level: number, block: number): Uint8Array | undefined {
+  #block(row: Row, level: number, block: number): Uint16Array | undefined {
     const key = `${row.index} ${level} ${block}`;
     const made = this.#blocks.get(key);
     if (made) return made;
@@ -137,7 +133,7 @@ export class Strips {
     const to = from + BLOCK * binNs;
     const indices = this.#tiles.between(row, from, to);
     const tiles = indices.map((index) => this.#tiles.get(index));
-    const strip = new Uint8Array(2 * BLOCK);
+    const strip = new Uint16Array(BLOCK);
     const bin = new Bin(strip, this.#time, binNs);
     for (const tile of tiles) {
       if (!tile) return undefined;
@@ -153,13 +149,13 @@ export class Strips {
 
 /** Fills a strip from events in order, which never overlap; positions are in bins. */
 class Bin {
-  readonly #strip: Uint8Array;
+  readonly #strip: Uint16Array;
   readonly #share: Float64Array;
   readonly #kinds: number[] = [];
   readonly #least: number; // the cover of what has no length
   #at = -1;
 
-  constructor(strip: Uint8Array, share: Float64Array, binNs: number) {
+  constructor(strip: Uint16Array, share: Float64Array, binNs: number) {
     this.#strip = strip;
     this.#share = share;
     this.#least = Math.min(0.5 / binNs, 1e-3);
@@ -167,15 +163,12 @@ class Bin {
 
   add(from: number, to: number, kind: number): void {
     if (to <= 0 && from < 0) return;
-    const bins = this.#strip.length / 2;
+    const bins = this.#strip.length;
     const first = Math.max(Math.floor(from), 0);
     this.#put(first, Math.max(Math.min(to, first + 1) - Math.max(from, first), this.#least), kind);
     const last = Math.min(Math.floor(to), bins);
     if (last <= first) return;
-    for (let bin = first + 1; bin < last; bin++) {
-      this.#strip[2 * bin] = kind;
-      this.#strip[2 * bin + 1] = 255;
-    }
+    this.#strip.fill(kind | (255 << 8), first + 1, last);
     if (last < bins && to > last) this.#put(last, to - last, kind);
   }
 
@@ -188,17 +181,25 @@ class Bin {
 
   close(): void {
     let best = 0;
+    let most = 0;
     let sum = 0;
     for (const kind of this.#kinds) {
       const share = this.#share[kind] as number;
       sum += share;
-      if (share > best) {
-        best = share;
-        this.#strip[2 * this.#at] = kind;
+      if (share > most) {
+        most = share;
+        best = kind;
       }
       this.#share[kind] = 0;
     }
-    if (this.#kinds.length) this.#strip[2 * this.#at + 1] = Math.max(Math.min(Math.round(255 * sum), 255), 1);
+    if (this.#kinds.length) this.#strip[this.#at] = best | (Math.max(Math.min(Math.round(255 * sum), 255), 1) << 8);
     this.#kinds.length = 0;
   }
+}
+
+/** Pairs of (class, cover) as one number each. */
+function binsOf(strips: Uint8Array): Uint16Array {
+  const bins = new Uint16Array(strips.length / 2);
+  for (let i = 0; i < bins.length; i++) bins[i] = (strips[2 * i] as number) | ((strips[2 * i + 1] as number) << 8);
+  return bins;
 }
