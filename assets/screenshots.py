@@ -62,7 +62,7 @@ def show(page: Page, tab: str) -> None:
     page.locator(".pk-tab", has_text=tab).click()
     page.mouse.move(0, 0)
     panel = page.locator(".pk-panel:visible")
-    panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas").first.wait_for()
+    panel.locator(".pk-figures, .pk-kernels, .pk-curve canvas, .pk-timeline-canvas, .pk-notice").first.wait_for()
     if tab == "Timeline":
         timeline(page)
         return

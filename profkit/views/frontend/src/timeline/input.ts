@@ -9,6 +9,7 @@ export interface Actions {
   click(x: number, y: number): void;
   open(x: number, y: number): void; // a double click
   measure(from: number, to: number, done: boolean): void;
+  measureAll(): void; // what is in sight
   whole(): void;
   beside(by: 1 | -1): void; // the next event of the row
   row(by: 1 | -1): void;
@@ -133,6 +134,9 @@ function keys({ key, shiftKey }: KeyboardEvent, actions: Actions): boolean {
     case "Enter":
       if (!shiftKey) actions.enter();
       return !shiftKey;
+    case "m":
+      actions.measureAll();
+      return true;
     case "l":
       actions.follow();
       return true;

@@ -14,7 +14,7 @@ import { type Listener, TimelineView } from "./view";
 const HINT = "Drag to pan, Ctrl + wheel to zoom (the wheel alone once you have clicked the timeline), Shift + drag to measure a range.";
 const KEYS =
   "W and S zoom, A and D pan (arrow keys too), Home shows everything. Up and down select an event of the row above or below, comma and full stop " +
-  "the one before or after it; Enter or a double click zooms to it, L goes to the other end of its launch. F finds the next match, Shift + F the one before. " +
+  "the one before or after it; Enter or a double click zooms to it, L goes to the other end of its launch. M measures what is in sight. F finds the next match, Shift + F the one before. " +
   "Escape lets go; Tab leaves the timeline.";
 /** Words and totals follow what moves after so long: a page that is laid out each frame stutters. */
 const SETTLED_MS = 120;

@@ -387,6 +387,10 @@ export class TimelineView implements Actions {
     this.draw();
   }
 
+  measureAll(): void {
+    this.range = this.viewport.goal.map(Math.round) as [number, number];
+  }
+
   whole(): void {
     this.#move(() => this.viewport.go(...this.viewport.whole, true));
   }
