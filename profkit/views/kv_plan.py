@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pandas as pd
 
@@ -19,9 +20,10 @@ def text(plan: MemoryPlan) -> str:
     return terminal.sheet(sheet(plan))
 
 
-def fragment(plan: MemoryPlan) -> str:
-    """For a page."""
-    return html.sheet(sheet(plan), kv_plan_chart.svg(plan))
+def fragment(plan: MemoryPlan, tables: bool = True) -> str:
+    """For a page; without its tables, what changes with a slider."""
+    whole = sheet(plan)
+    return html.sheet(whole if tables else replace(whole, tables=()), kv_plan_chart.svg(plan))
 
 
 def sheet(plan: MemoryPlan) -> Sheet:

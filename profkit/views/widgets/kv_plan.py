@@ -21,7 +21,8 @@ _LONGEST: Final = 2**20
 class KVPlanView(ipywidgets.VBox):  # type: ignore[misc]
     """The plan below its controls; `plan` is the one that is shown.
 
-    A change computes the plan again and replaces the HTML below the controls: no figure is drawn.
+    A change computes the plan again and replaces the HTML below the controls: no figure is drawn. The tables are the
+    plan's own, `view.plan`.
     """
 
     def __init__(self, plan: MemoryPlan) -> None:
@@ -32,7 +33,7 @@ class KVPlanView(ipywidgets.VBox):  # type: ignore[misc]
         self._gpu = _choice("GPU", _gpus(plan), plan.request.gpu)
         allowed = {str(gpus): gpus for gpus in possible(plan.shape) if gpus <= 64}
         self._gpus = _choice("GPUs per model", allowed, plan.request.tensor_parallel)
-        self._page = ipywidgets.HTML(fragment(plan))
+        self._page = ipywidgets.HTML(fragment(plan, tables=False))
         self._controls = (self._batch, self._context, self._kv_dtype, self._gpu, self._gpus)
         for control in self._controls:
             control.observe(self._redraw, "value")
@@ -50,7 +51,7 @@ class KVPlanView(ipywidgets.VBox):  # type: ignore[misc]
         except OptionError as error:
             self._page.value = f"<p>{html.escape(str(error))}</p>"
         else:
-            self._page.value = fragment(self.plan)
+            self._page.value = fragment(self.plan, tables=False)
 
     def __repr__(self) -> str:
         return f"<KVPlanView of {self.plan.shape.model_type}: run the cell to see it>"
