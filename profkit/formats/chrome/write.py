@@ -6,9 +6,11 @@ Rows become text column by column, in Arrow: a million events are a few joins, a
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -21,6 +23,7 @@ from profkit.analysis.events import dictionary_codes, kind_codes, kind_rows, lau
 from profkit.analysis.inputs import kineto_inputs
 from profkit.analysis.intervals import Ints
 from profkit.errors import OptionError, RecordError
+from profkit.formats.chrome.nest import tracks
 from profkit.formats.files import replacing
 from profkit.record import GPU_WORK, HOST, EventKind, Metric, Record
 from profkit.version import __version__
@@ -88,9 +91,7 @@ class _Trace:
         starts = [table["start"].to_numpy() for table in (record.events, record.steps)]
         self._zero = min(0, *(int(start.min(initial=0)) for start in starts))
         self._device: Ints = self._events["device"].to_numpy().astype(np.int64)
-        lanes = self._events["lane"].to_numpy()
-        self._tids = _tids(np.unique(lanes))
-        self._tid = _mapped(lanes, self._tids)
+        self._tid, self._threads = _threads(self._events)
         self._pid = np.where(self._device == HOST, HOST_PID, self._device)
         self._kinds, self._kind = kind_codes(self._events)
         words, self._name = names_and_codes(self._events)
@@ -112,10 +113,9 @@ class _Trace:
         return _json(top)[:-2] + b"\n"
 
     def tail(self) -> bytes:
-        """The end of the window as an instant, and all that stands after the events."""
-        meta = self._record.meta
-        end = f'{{"ph":"i","s":"g","name":"Record Window End","pid":"","tid":"","ts":{self._micros(meta.wall_ns)}}}'
-        return f'{end}\n],"traceName":{_json(meta.name).decode()}}}\n'.encode()
+        """The last event, which has no comma, and all that stands after the events."""
+        last = _named("process_labels", HOST_PID, 0, labels="CPU").removesuffix(b",\n")
+        return last + b'\n],"traceName":' + _json(self._record.meta.name) + b"}\n"
 
     def parts(self) -> Iterator[bytes]:
         """The events, each with a comma behind it."""
@@ -129,17 +129,16 @@ class _Trace:
 
     def _names(self) -> Iterator[bytes]:
         """Processes and threads, as Kineto names them."""
-        gpus = sorted({int(device) for device in np.unique(self._device)} - {HOST})
-        for pid, label, order in [(HOST_PID, "CPU", 0), *((gpu, f"GPU {gpu}", 5_000_000 + gpu) for gpu in gpus)]:
-            yield _named("process_name", pid, 0, name="python")
-            yield _named("process_labels", pid, 0, labels=label)
-            yield _named("process_sort_index", pid, 0, sort_index=order)
-        tracks = np.unique(np.stack((self._device, self._events["lane"].to_numpy())), axis=1)
-        for device, lane in tracks.T.tolist():
-            pid, tid = (HOST_PID if device == HOST else device), self._tids[lane]
-            name = f"stream {lane}" if device != HOST else "unknown thread" if lane < 0 else f"thread {lane} (python)"
-            yield _named("thread_name", pid, tid, name=name)
-            yield _named("thread_sort_index", pid, tid, sort_index=tid)
+        yield _named("process_name", HOST_PID, 0, name="python")
+        yield _named("process_sort_index", HOST_PID, 0, sort_index=0)
+        for gpu in sorted({thread.device for thread in self._threads} - {HOST}):
+            yield _named("process_name", gpu, 0, name="python")
+            yield _named("process_labels", gpu, 0, labels=f"GPU {gpu}")
+            yield _named("process_sort_index", gpu, 0, sort_index=5_000_000 + gpu)
+        for order, thread in enumerate(self._threads):
+            pid = HOST_PID if thread.device == HOST else thread.device
+            yield _named("thread_name", pid, thread.tid, name=thread.name)
+            yield _named("thread_sort_index", pid, thread.tid, sort_index=order)
 
     def _slices(self, rows: Ints, args: pa.Array) -> pa.Array:
         """Events with a length."""
@@ -282,15 +281,36 @@ _ATTRIBUTES: Final = (
 _STEP_ARGUMENTS: Final = ("phase", "batch", "query_tokens", "context_tokens", "tokens_out", "generation")
 
 
-def _tids(lanes: Ints) -> dict[int, int]:
-    """A thread number for each lane that every viewer takes: lanes beyond 31 bits get one of the largest."""
-    strange = [lane for lane in lanes.tolist() if not 0 <= lane < _LARGEST_TID - len(lanes)]
-    return {lane: lane for lane in lanes.tolist()} | {lane: _LARGEST_TID - at for at, lane in enumerate(strange)}
+@dataclass(frozen=True)
+class _Thread:
+    """A track of the viewer."""
+
+    tid: int
+    device: int
+    name: str
 
 
-def _mapped(lanes: Ints, tids: dict[int, int]) -> Ints:
-    known, at = np.unique(lanes, return_inverse=True)
-    return np.array([tids[lane] for lane in known.tolist()], np.int64)[at] if len(known) else lanes
+def _threads(events: pa.Table) -> tuple[Ints, list[_Thread]]:
+    """The number of each event's track, and all tracks in order.
+
+    A track has the number of its thread or stream where every viewer takes that, and nothing else has it.
+    """
+    device, lane = events["device"].to_numpy(), events["lane"].to_numpy()
+    start, duration = events["start"].to_numpy(), events["duration"].to_numpy()
+    tid = np.zeros(len(events), np.int64)
+    free = itertools.count(_LARGEST_TID, -1)
+    threads = []
+    order = np.lexsort((lane, device))
+    first = np.flatnonzero(np.diff(device[order], prepend=-2) | np.diff(lane[order], prepend=np.iinfo(np.int64).min))
+    for rows in np.split(order, first[1:]) if len(order) else []:
+        where, number = int(device[rows[0]]), int(lane[rows[0]])
+        name = f"stream {number}" if where != HOST else f"thread {number} (python)" if number >= 0 else "unknown thread"
+        track = tracks(start[rows], duration[rows])
+        for at in range(int(track.max()) + 1):
+            usual = at == 0 and 0 <= number < _LARGEST_TID // 2
+            threads.append(_Thread(number if usual else next(free), where, name + (", overlapping" if at else "")))
+            tid[rows[track == at]] = threads[-1].tid
+    return tid, threads
 
 
 def _device(at: int, gpu: dict[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,16 @@ def test_tracks_have_names(tmp_path):
         assert (one["pid"], one["tid"]) in named
 
 
+def test_kernels_that_overlap_stand_on_two_tracks_of_one_stream(tmp_path):
+    found = trace(record(kernel(0, 10), kernel(8, 20), kernel(20, 30), kernel(22, 25)), tmp_path)
+    first, second, third, inside = of(found, cat="kernel")
+    assert first["tid"] == third["tid"] == inside["tid"] == 7
+    assert second["tid"] != 7
+    assert {one["args"]["stream"] for one in of(found, cat="kernel")} == {7}
+    names = {one["tid"]: one["args"]["name"] for one in of(found, name="thread_name")}
+    assert names[second["tid"]] == "stream 7, overlapping"
+
+
 def test_events_before_the_start_move_the_base(tmp_path):
     made = record(operator(-1_500, 10), wall_ns=100)
     made.meta.started_unix_ns = 10**18
