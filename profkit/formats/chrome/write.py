@@ -129,10 +129,10 @@ class _Trace:
 
     def _names(self) -> Iterator[bytes]:
         """Processes and threads, as Kineto names them."""
-        yield _named("process_name", HOST_PID, 0, name="python")
+        yield _named("process_name", HOST_PID, 0, name="host")
         yield _named("process_sort_index", HOST_PID, 0, sort_index=0)
         for gpu in sorted({thread.device for thread in self._threads} - {HOST}):
-            yield _named("process_name", gpu, 0, name="python")
+            yield _named("process_name", gpu, 0, name=f"GPU {gpu}")
             yield _named("process_labels", gpu, 0, labels=f"GPU {gpu}")
             yield _named("process_sort_index", gpu, 0, sort_index=5_000_000 + gpu)
         for order, thread in enumerate(self._threads):
