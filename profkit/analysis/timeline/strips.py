@@ -93,7 +93,8 @@ def covered(start: Ints, duration: Ints, kind: Bytes, edges: Ints) -> npt.NDArra
         time = np.concatenate((time, end - np.maximum(start[owner], edges[at])))
         key = np.concatenate((key, at * len(CLASSES) + kind[owner]))
     # Sums of whole nanoseconds below 2^53 are exact in doubles.
-    return np.bincount(key, time, bins * len(CLASSES)).reshape(bins, len(CLASSES))
+    total = np.asarray(np.bincount(key, time, bins * len(CLASSES)), np.float64)
+    return total.reshape(bins, len(CLASSES))
 
 
 def bin_of(time: Ints, edges: Ints) -> Ints:
