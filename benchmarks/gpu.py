@@ -19,9 +19,11 @@ STEPS = {
     "columns": ["benchmarks/columns.py"],
     "magic": ["benchmarks/magic.py"],
     "footprint": ["benchmarks/footprint.py"],
+    "sweep": ["benchmarks/sweep.py"],
     "kv_plan": ["benchmarks/kv_plan.py"],
     "kv": ["benchmarks/kv.py"],
     "quickstart": ["-m", "jupyter", "execute", "--inplace", "notebooks/quickstart.ipynb"],
+    "batch-latency": ["-m", "jupyter", "execute", "--inplace", "notebooks/batch-latency.ipynb"],
 }
 
 

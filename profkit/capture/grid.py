@@ -203,7 +203,7 @@ def _run_point(
     if error is None:
         row["status"] = str(Status.OK)
         outcome.first_error = None
-        samples = _samples(found, row, outcome)
+        samples = _samples(found, row, grid, outcome)
         outcome.samples += [sample | {"point": number, "time_ns": sample["time_ns"] + at_ns} for sample in samples]
         if grid.traced and all(labels.get(axis) == label for axis, label in grid.traced.items()):
             _trace(grid, call, number, labels, outcome)
@@ -254,7 +254,7 @@ def _state(record: Record, runs: Sequence[tuple[int, int]]) -> dict[str, Any]:
     }
 
 
-def _samples(found: Measured, row: dict[str, Any], outcome: Outcome) -> list[Sample]:
+def _samples(found: Measured, row: dict[str, Any], grid: Grid, outcome: Outcome) -> list[Sample]:
     """All samples of a point; fills in what its row takes from them."""
     assert found.record is not None
     phases = phase_samples(found.record.steps, found.runs)
@@ -265,6 +265,10 @@ def _samples(found: Measured, row: dict[str, Any], outcome: Outcome) -> list[Sam
         why = found.record.meta.not_measured.get("steps", "its steps made no token")
         row["tokens_reason"] = f"{why}; or say how to count tokens with tokens="
     row["requests"] = requests(phases)
+    if _host_times_only(found.record, grid.modules):
+        reason = "the steps have times of the host only, which launches and goes on: give profkit.step device="
+        outcome.not_measured["prefill and decode"] = reason
+        phases = []
     if isinstance(found.energy, RunEnergy):
         row["energy_j"], row["energy_error_j"] = found.energy.joules, found.energy.error_j
         row["energy_window_ns"] = found.energy.window_ns
@@ -272,6 +276,14 @@ def _samples(found: Measured, row: dict[str, Any], outcome: Outcome) -> list[Sam
         row["energy_reason"] = found.energy or outcome.not_measured.get("energy")
     row["drift"] = drifts([end - begin for begin, end in found.runs])
     return phases + total_samples(found.runs, tokens)
+
+
+def _host_times_only(record: Record, modules: Sequence[Any]) -> bool:
+    """Whether steps ran on a GPU, as far as one can tell, and were not timed there."""
+    if not gpus_in_use() or not record.steps["device_duration"].null_count:
+        return False
+    devices = {parameter.device.type for module in modules for parameter in module.parameters()}
+    return devices != {"cpu"}
 
 
 def _failed(row: dict[str, Any], error: Exception, outcome: Outcome) -> None:
