@@ -90,6 +90,12 @@ class Sweep:
 
         return figure(self.curves, kind)
 
+    def figures(self) -> list[str]:
+        """The kinds of figures that this sweep can fill."""
+        from profkit.views.figures.sweep import available
+
+        return available(self.curves)
+
     def overlay(self, other: Sweep, kind: str = "latency") -> Figure:
         """A figure of this sweep and another over the same axis."""
         from profkit.views.figures.sweep import figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ PARSER: Final = OptionParser(
     f"  %%{NAME} batch=1,2,4,8 context=512,4096 --slo tpot=30ms,ttft=500ms --price 3.50\n"
     "  generate(batch, context)",
     'In Python: profkit.sweep(generate, batch=[1, 2, 4], context=[512], slo="tpot=30ms")\n'
+    "Values of variables: batch={batches} --budget {seconds}s\n"
     "Output of the cell is shown once. A point that runs out of memory or raises is a result; the others go on.",
 )
 PARSER.add_argument("--name", help="name of the sweep; the Sweep is bound to it in the notebook")
@@ -63,14 +65,14 @@ PARSER.add_argument("--no-save", action="store_true", help=f"do not save the swe
 PARSER.add_argument("--no-widget", action="store_true", help="show the summary only")
 
 
-def parse(line: str) -> tuple[argparse.Namespace, dict[str, Axis]]:
-    """Options and axes of a line.
+def parse(line: str, namespace: Mapping[str, Any]) -> tuple[argparse.Namespace, dict[str, Axis]]:
+    """Options and axes of a line; ``{batches}`` in it stands for a value of the namespace.
 
     Raises:
         OptionError: a wrong option or axis.
         HelpRequestedError: -h was given.
     """
-    options, words = PARSER.parse_mixed(line)
+    options, words = PARSER.parse_mixed(re.sub(r"\{([^{}]+)\}", lambda match: _value(match[1], namespace), line))
     check_identifier(options.name, NAME)
     given: dict[str, Any] = {}
     for word in words:
@@ -83,6 +85,15 @@ def parse(line: str) -> tuple[argparse.Namespace, dict[str, Axis]]:
     axes = axes_of(given)
     options.traced = points_of(options.trace_at, axes)
     return options, axes
+
+
+def _value(expression: str, namespace: Mapping[str, Any]) -> str:
+    """An expression's value as a line writes it: a list as ``1,2,4``."""
+    try:
+        value = eval(expression, dict(namespace))  # noqa: S307 - the user's own line
+    except Exception as error:
+        raise OptionError(f"%%{NAME}: {{{expression}}}: {type(error).__name__}: {error}") from error
+    return ",".join(map(str, value)) if isinstance(value, list | tuple | range) else str(value)
 
 
 class _Cell:
@@ -218,7 +229,7 @@ class LlmSweep(Magics):
         shell: Any = self.shell
         with usage_errors():
             try:
-                options, axes = parse(line)
+                options, axes = parse(line, shell.user_ns)
             except HelpRequestedError as text:
                 print(text)  # noqa: T201 - help is printed
                 return

@@ -183,6 +183,14 @@ def test_what_cannot_be_is_refused_before_the_cell_runs(kernel, line, message):
     assert kernel.value("ran") is False
 
 
+def test_values_of_variables_stand_in_braces(kernel):
+    kernel.setup("sizes, seconds = [1, 3], 2")
+    kernel.setup(f"%%llmsweep batch={{sizes}} {QUIET} --budget {{seconds + 1}}s --name braced\ndecode(batch, 3)")
+    assert kernel.value("[braced.meta.axes, braced.meta.options['budget_s']]") == [{"batch": [1, 3]}, 3.0]
+    reply = kernel.run("%%llmsweep batch={nothing_of_the_sort}\ndecode(batch, 3)")
+    assert "{nothing_of_the_sort}: NameError" in reply.stderr
+
+
 def test_a_cell_that_awaits_is_refused(kernel):
     reply = kernel.run("%%llmsweep batch=1\nimport asyncio\nawait asyncio.sleep(batch)")
     assert "the cell awaits" in reply.stderr
