@@ -28,6 +28,7 @@ bench: $(VENV)/.installed
 	$(RUN)/python benchmarks/magic.py
 	$(RUN)/python benchmarks/footprint.py
 	$(RUN)/python benchmarks/kv_plan.py
+	$(RUN)/python benchmarks/sweep.py
 
 # The widget's bundle; needs Node. The bundle is committed, so nobody else does.
 frontend:

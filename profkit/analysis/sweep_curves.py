@@ -96,7 +96,7 @@ def sweep_curves(data: SweepData) -> SweepCurves:
     others = [name for name in meta.axes if name != axis]
     table = measured(data)
     points = {int(row["point"]): row for row in data.points.to_pylist()}
-    labels = {number: _label(meta, meta.axes, row) for number, row in points.items()}
+    labels = {number: _label(meta.axes, row) for number, row in points.items()}
     table["label"] = [labels[number] for number in table["point"]]
     floors = sweep_floors(data)
     regimes = sweep_regimes(floors, table)
@@ -111,7 +111,7 @@ def sweep_curves(data: SweepData) -> SweepCurves:
     grouped: dict[str, list[CurvePoint]] = {}
     for number, row in points.items():
         point = _point(row, meta, _x(row, axis), labels[number], phases[number], costs.get(number, {}))
-        grouped.setdefault(_label(meta, others, row), []).append(point)
+        grouped.setdefault(_label(others, row), []).append(point)
     series = tuple(Series(key, tuple(sorted(group, key=lambda p: p.x))) for key, group in grouped.items())
     has_decode = any(s.measured(SweepPhase.DECODE) for s in series)
     throughput = str(SweepPhase.DECODE if has_decode else SweepPhase.TOTAL)
@@ -121,7 +121,7 @@ def sweep_curves(data: SweepData) -> SweepCurves:
         series=series,
         throughput=throughput,
         knees={s.label: _knee(s, throughput) for s in series},
-        verdicts=tuple((_label(meta, others, verdict.where), verdict) for verdict in verdicts(data, table)),
+        verdicts=tuple((_label(others, verdict.where), verdict) for verdict in verdicts(data, table)),
         floors=floors,
         fits=regimes.fits,
         roofline=sweep_roofline(floors, table),
@@ -185,11 +185,11 @@ def _knee(series: Series, phase: str) -> Knee:
     )
 
 
-def _label(meta: SweepMeta, names: Iterable[str], values: Any) -> str:
-    """``batch 32, context 512 tokens``: values by the names of their axes."""
+def _label(names: Iterable[str], values: Any) -> str:
+    """``batch 32, context 512``: values by the names of their axes."""
     parts = []
     for name in names:
-        parts.append(" ".join(filter(None, (name, _plain(values[name]), meta.units.get(name, "")))))
+        parts.append(f"{name} {_plain(values[name])}")
     return ", ".join(parts)
 
 

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 import torch
 
-from profkit.capture.discover import modules_in, modules_of_frame
+from profkit.capture.discover import modules_behind, modules_in, modules_of_frame, names_in
 
 
 @pytest.fixture
@@ -245,3 +245,29 @@ def test_a_process_without_torch_has_no_models_and_stays_without():
     command = [sys.executable, "-c", textwrap.dedent(code)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["[]", "False"]
+
+
+def test_modules_behind_functions_and_objects_each_once(model):
+    other = torch.nn.ReLU()
+    namespace = {"model": model}
+    exec("def run():\n    return model", namespace)
+    assert same(modules_behind([namespace["run"], other, model, Pipeline(other), 3]), model, other)
+
+
+def test_names_that_code_reads():
+    assert names_in("x = f(batch) + y\nz = 1", {}) == {"f", "batch", "y"}
+
+
+def test_names_that_a_called_function_reads_count():
+    namespace = {}
+    exec("def inner():\n    return width\ndef outer():\n    return inner()", namespace)
+    assert "width" in names_in("outer()", namespace)
+    assert "width" in names_in("get_ipython().run_line_magic('time', 'outer()')", namespace)
+
+
+def test_a_name_that_is_only_assigned_is_not_read():
+    assert "batch" not in names_in("batch = 3", {})
+
+
+def test_words_in_other_texts_are_not_read():
+    assert "batch" not in names_in("print('batch')  # batch", {})
