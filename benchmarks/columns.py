@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from profkit.analysis.events import assemble
 from profkit.analysis.summary import summarize
-from profkit.capture.kineto import columns
+from profkit.capture.kineto_columns import columns
 from profkit.record import STEPS, Meta, Record
 
 

@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from profkit.capture import arguments
 from profkit.capture.clock import Clock
-from profkit.capture.kvcache import KVRecorder, holds_kv
+from profkit.capture.kvcache import KVRecorder
 from profkit.capture.steps import Generate, Step, StepRecorder
 from profkit.record import Phase
 
-_TOKEN_ARGUMENTS: Final = ("decoder_input_ids", "input_ids", "inputs_embeds", "decoder_inputs_embeds")
-_PACKED_ARGUMENTS: Final = ("cu_seq_lens_q", "cu_seqlens_q")
 _MOST_MASKS: Final = 64 * 2**20
 """Bytes of prompts' masks that a profile keeps alive; padding of later prompts is then not known."""
-_CACHE_ARGUMENTS: Final = ("past_key_values", "cache", "cache_params", "kv_cache")
 
 
 @dataclass
@@ -141,17 +139,17 @@ class ForwardWatcher:
         call = self._local.generate = Generate(
             self._recorder.next_generation(),
             self._clock.now(),
-            fresh=_cache_of(kwargs) is None,
-            prompt=_prompt_tokens(model, args, kwargs),
-            mask=_mask_of(kwargs),
-            beams=_beams(model, kwargs),
+            fresh=arguments.cache_of(kwargs) is None,
+            prompt=arguments.prompt_tokens(model, args, kwargs),
+            mask=arguments.mask_of(kwargs),
+            beams=arguments.beams(model, kwargs),
         )
         self._local.drafting = {id(m) for m in self._modules} - {id(m) for m in model.modules()}
         # torch.compile's wrapper hands `generate` through to the model inside it.
         unhook = self._hook(model) if id(model) not in self._hooked else []
         try:
             output = original(model, *args, **kwargs)
-            call.length = _returned_tokens(output)
+            call.length = arguments.returned_tokens(output)
             return output
         finally:
             self._local.generate = None
@@ -203,17 +201,17 @@ class ForwardWatcher:
             return
         call = stack.pop()
         if call.step is None or call.state is None or output is None:  # None: the forward raised
-            if self._kv is not None and call.outermost and output is not None and _is_packed(kwargs):
-                self._kv.read_loose(module, _cache_of(kwargs))
+            if self._kv is not None and call.outermost and output is not None and arguments.is_packed(kwargs):
+                self._kv.read_loose(module, arguments.cache_of(kwargs))
             return
         self._recorder.close(call.step, self._devices.get(id(module)))
         self.stepped[id(module)] = module
-        returned = _cache_in(output)
+        returned = arguments.cache_in(output)
         if returned is not None:
             self._remember(module, returned, call.state)
         if self._kv is not None:
-            cache = returned if returned is not None else _cache_of(kwargs, args)
-            call.step.kv = self._kv.read(module, cache, call.state.tokens, _encoded_tokens(kwargs))
+            cache = returned if returned is not None else arguments.cache_of(kwargs, args)
+            call.step.kv = self._kv.read(module, cache, call.state.tokens, arguments.encoded_tokens(kwargs))
 
     @contextlib.contextmanager
     def declared(self) -> Iterator[bool]:
@@ -240,17 +238,17 @@ class ForwardWatcher:
         """The step that a call is, and its sequences after it."""
         import torch
 
-        shape = _token_shape(args[:1], kwargs)
+        shape = arguments.token_shape(args[:1], kwargs)
         if shape is None:
             self.other_calls += 1
             return None, None
-        if _is_packed(kwargs):
+        if arguments.is_packed(kwargs):
             self.packed_calls += 1
             return None, None
         if device is not None and torch.cuda.is_current_stream_capturing():
             return None, None  # recorded into a graph, not run
         batch, query = shape
-        cache = _cache_of(kwargs, args)
+        cache = arguments.cache_of(kwargs, args)
         state = self._known(module, cache)
         call = self._generating()
         if call is not None and id(module) in self._local.drafting:
@@ -281,7 +279,7 @@ class ForwardWatcher:
 
     def _padding_mask(self, kwargs: Mapping[str, Any], call: Generate | None, batch: int) -> Any:
         """The mask [B, T] that tells which tokens of a prompt only fill it up; kept to be read after the block."""
-        for mask in (_mask_of(kwargs), call.mask if call is not None else None):
+        for mask in (arguments.mask_of(kwargs), call.mask if call is not None else None):
             shape = getattr(mask, "shape", None)
             if mask is not None and shape is not None and len(shape) == 2 and shape[0] == batch:
                 self._kept_masks += mask.nbytes
@@ -292,7 +290,7 @@ class ForwardWatcher:
     def _context(cache: Any, state: Sequences | None, call: Generate | None, query: int) -> int | None:
         """Tokens per sequence in the cache before this call; None: cannot be told without a wait."""
         if cache is not None:
-            length = _cache_length(cache)
+            length = arguments.cache_length(cache)
             if length is not None:
                 return length
         if cache is None and query > 1:
@@ -369,96 +367,11 @@ def _nothing(*args: Any) -> None:
     """Stands in for a hook in a copy of a watched model."""
 
 
-def _compiling() -> bool:
-    import torch
-
-    return bool(torch.compiler.is_compiling())
-
-
-def _token_shape(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(batch, tokens per sequence) of the ids or embeddings in a call, else None."""
-    candidates = [kwargs[name] for name in _TOKEN_ARGUMENTS if kwargs.get(name) is not None]
-    candidates += args
-    for value in candidates:
-        shape = getattr(value, "shape", None)
-        dtype = getattr(value, "dtype", None)
-        if shape is None or dtype is None:
-            continue
-        embedded = getattr(dtype, "is_floating_point", False)
-        if len(shape) == 3 and embedded:
-            return int(shape[0]), int(shape[1])
-        if not embedded and len(shape) == 2:
-            return int(shape[0]), int(shape[1])
-        if not embedded and len(shape) == 1:
-            return 1, int(shape[0])
-    return None
-
-
-def _prompt_tokens(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
-    """Tokens per sequence that a generate call was given for the decoder; None: unknown."""
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return None  # `generate` makes the decoder's prompt itself
-    shape = _token_shape((kwargs.get("inputs"), *args[:1]), kwargs)
-    return shape[1] if shape is not None else None
-
-
-def _beams(model: Any, kwargs: Mapping[str, Any]) -> int:
-    """Beams of a generate call's search; 1 where it does not search."""
-    config = kwargs.get("generation_config") or getattr(model, "generation_config", None)
-    beams = kwargs.get("num_beams", getattr(config, "num_beams", None))
-    return beams if isinstance(beams, int) and beams > 1 else 1
-
-
-def _returned_tokens(output: Any) -> int | None:
-    """Tokens per sequence that a generate call returned; None: it returned something else."""
-    shape = _token_shape((getattr(output, "sequences", output),), {})
-    return shape[1] if shape is not None else None
-
-
-def _cache_of(kwargs: Mapping[str, Any], args: Sequence[Any] = ()) -> Any:
-    named = next((kwargs[name] for name in _CACHE_ARGUMENTS if kwargs.get(name) is not None), None)
-    return named if named is not None else next(filter(holds_kv, args), None)
-
-
-def _cache_in(output: Any) -> Any:
-    """The cache that a forward returned."""
-    if isinstance(output, Mapping):
-        return _cache_of(output)
-    return next(filter(holds_kv, output), None) if isinstance(output, tuple) else None
-
-
-def _is_packed(kwargs: Mapping[str, Any]) -> bool:
-    return any(kwargs.get(name) is not None for name in _PACKED_ARGUMENTS)
-
-
-def _encoded_tokens(kwargs: Mapping[str, Any]) -> int | None:
-    """Tokens per sequence of an encoder's output in a call; None: unknown."""
-    encoded = kwargs.get("encoder_outputs")
-    first = encoded[0] if isinstance(encoded, tuple | list) and encoded else getattr(encoded, "last_hidden_state", None)
-    shape = getattr(first, "shape", None)
-    return int(shape[1]) if shape is not None and len(shape) == 3 else None
-
-
-def _mask_of(kwargs: Mapping[str, Any]) -> Any:
-    """The attention mask of the decoder's tokens in a call."""
-    decoder = any(kwargs.get(name) is not None for name in _TOKEN_ARGUMENTS if name.startswith("decoder"))
-    return kwargs.get("decoder_attention_mask" if decoder else "attention_mask")
-
-
 def _key(module: Any, cache: Any) -> _Key:
     return id(cache) if cache is not None else (id(module), threading.get_ident())
 
 
-def _cache_length(cache: Any) -> int | None:
-    """Tokens in a cache, if it knows them as a number of the host."""
-    if isinstance(cache, tuple | list):
-        shape = getattr(cache[0][0] if cache and cache[0] else None, "shape", None)
-        return int(shape[-2]) if shape is not None else None
-    try:
-        length = cache.get_seq_length()
-    except Exception:  # noqa: BLE001 - a foreign object, and a state-space model's cache has no length
-        return None
-    if isinstance(length, int):
-        return length
-    device = getattr(getattr(length, "device", None), "type", None)
-    return int(length) if device == "cpu" else None
+def _compiling() -> bool:
+    import torch
+
+    return bool(torch.compiler.is_compiling())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from profkit.capture.kvcache import QUANTIZED, KVRecorder, Stored
+from profkit.capture.kvcache import KVRecorder
+from profkit.capture.kvlayers import QUANTIZED, Stored
 from profkit.errors import ProfkitError
 from profkit.models.shape import LayerKind, ModelShape
 from profkit.models.shape_costs import kv_bytes, kv_bytes_per_token

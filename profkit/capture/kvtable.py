@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from profkit.capture.kvcache import FULL, LATENT, SLIDING, Reading, Size
+from profkit.capture.kvcache import Reading
+from profkit.capture.kvlayers import FULL, LATENT, SLIDING, Size
 from profkit.capture.steps import Step
 from profkit.record import KV
 

@@ -14,20 +14,13 @@ import pyarrow.compute as pc
 
 from profkit.analysis.events import CODE, assemble
 from profkit.capture.clock import Clock, synchronize
+from profkit.capture.collect import Notes, kv_of, memory_of, note_steps, note_weights, shifted
 from profkit.capture.environment import environment
 from profkit.capture.forward import ForwardWatcher
-from profkit.capture.kineto import Kineto, TraceLostError, columns
+from profkit.capture.kineto import Kineto, TraceLostError
+from profkit.capture.kineto_columns import columns
 from profkit.capture.kvcache import KVRecorder
-from profkit.capture.kvformula import Formula, NoFormulaError, kv_formula
-from profkit.capture.kvtable import kv_table, lacks
-from profkit.capture.memory import (
-    MAX_ENTRIES,
-    MemoryHistory,
-    MemoryHistoryError,
-    addresses_of,
-    living_tensors,
-    memory_table,
-)
+from profkit.capture.memory import MemoryHistory, MemoryHistoryError
 from profkit.capture.nvml import ReadingError, torch_gpus
 from profkit.capture.overhead import Overhead
 from profkit.capture.redact import redact
@@ -35,7 +28,6 @@ from profkit.capture.steps import Step, StepRecorder
 from profkit.capture.telemetry import Readings, Telemetry
 from profkit.capture.trackers import KVTracker, trackers
 from profkit.errors import OptionError, ProfilerBusyError
-from profkit.models.weights import UnknownWeightsError, decode_weights
 from profkit.record import EVENTS, KERNELS, MEMORY, OPS, EventKind, Meta, Phase, Record
 from profkit.version import __version__
 
@@ -84,11 +76,9 @@ class Session:
         self._name, self._options, self._source = name, options, source
         self._modules = list(modules)
         self._clock = Clock()
-        self._kv_formula: Formula = {}
         self._memory: MemoryHistory | None = None
         self._undo = contextlib.ExitStack()
-        self._warnings: list[str] = []
-        self._missing: dict[str, str] = {}
+        self._notes = Notes()
         self._ended: _Ended | None = None
         self.unprofiled_wall_ns: list[int] = []
 
@@ -138,7 +128,7 @@ class Session:
             try:
                 self._memory.start()
             except MemoryHistoryError as reason:
-                self._missing["memory"] = str(reason)
+                self._notes.not_measured["memory"] = str(reason)
         self._undo.callback(_close_trackers, set(trackers))
         self._undo.callback(self._kv.paged.detach)
         self._kv.paged.attach()
@@ -157,7 +147,7 @@ class Session:
 
     def steps_so_far(self) -> pa.Table:
         """The table `steps` of what has ended; waits for the GPU's last mark."""
-        return _shift(self._steps.table(), self._begin_ns, "sent", "start", "end")
+        return shifted(self._steps.table(), self._begin_ns, "sent", "start", "end")
 
     def block_ended(self) -> None:
         """The block's work is done; what follows until `stop` (showing a value) is not counted to it."""
@@ -179,18 +169,20 @@ class Session:
             host_end, end, gpu_works, readings = self._ended
             peaks = self._peaks() if gpu_works else {}
             self._forward.detach()
-            memory = self._memory_table(gpu_works)
+            memory = self._memory_table() if gpu_works else MEMORY.empty_table()
             results = self._stop_trace()
             if drift := self._clock.drift_warning():
-                self._warnings.append(drift)
+                self._notes.warnings.append(drift)
         finally:
             self._undo.close()
         begin = self._begin_ns
-        steps = _shift(self._steps.table(timed=gpu_works), begin, "sent", "start", "end")
+        steps = shifted(self._steps.table(timed=gpu_works), begin, "sent", "start", "end")
         steps = steps.filter(pc.less(steps["start"], end - begin))
-        self._note_steps(steps)
-        kv = self._kv_table(len(steps), begin, end, gpu_works)
-        self._missing |= readings.not_measured
+        note_steps(steps, self._forward, self._modules, self._notes)
+        kv, formula = kv_of(self._kv, self._steps.ordered()[: len(steps)], begin, end, gpu_works, self._notes)
+        self._steps.drop_masks()
+        self._kv.forget()
+        self._notes.not_measured |= readings.not_measured
         meta = Meta(
             name=self._name,
             profkit_version=__version__,
@@ -202,26 +194,17 @@ class Session:
             peak_memory_bytes=peaks,
             energy_j=readings.energy_j,
             energy_error_j=readings.energy_error_j,
-            kv_formula=self._kv_formula,
+            kv_formula=formula,
             options=asdict(self._options),
             source=redact(self._source) if self._source is not None else None,
             error=described(error),
             environment=environment(),
         )
-        self._note_weights(meta)
-        events, kernels, ops = EVENTS.empty_table(), KERNELS.empty_table(), OPS.empty_table()
-        if results is not None:
-            raw = columns(results, self._clock.start_unix_ns + begin, self._options.shapes)
-            events, kernels, ops, losses = assemble(raw, meta.wall_ns, steps)
-            self._warnings += losses.warnings()
-            if self._options.stacks and not (raw.kind == CODE[EventKind.PYTHON]).any():
-                self._missing["stacks"] = "this version of torch gives no frames of Python; 2.13 does"
-            meta.profiler_added_ns = self._overhead.added_ns(raw, meta.started_unix_ns, meta.wall_ns)
-            if meta.profiler_added_ns is None:
-                self._missing["profiler_share"] = "the host was too busy for an estimate; --repeat N measures it"
-        meta.warnings = self._warnings + readings.warnings
-        meta.not_measured = self._missing
-        telemetry = _shift(readings.table, begin, "time")
+        note_weights(meta, list(self._forward.stepped.values()), self.devices, self._notes)
+        events, kernels, ops = self._trace_tables(results, meta, steps)
+        meta.warnings = self._notes.warnings + readings.warnings
+        meta.not_measured = self._notes.not_measured
+        telemetry = shifted(readings.table, begin, "time")
         tables = {"telemetry": telemetry, "steps": steps, "kv": kv, "ops": ops, "memory": memory}
         return Record(meta, events=events, kernels=kernels, **tables)
 
@@ -247,7 +230,7 @@ class Session:
         try:
             synchronize()
         except RuntimeError as error:
-            self._warnings.append(f"The GPU failed at the end, so its times are missing: {_first_line(error)}")
+            self._notes.warnings.append(f"The GPU failed at the end, so its times are missing: {_first_line(error)}")
             return False
         return True
 
@@ -256,7 +239,7 @@ class Session:
             return list(range(len(torch_gpus())))
         except ReadingError as reason:
             for what in ("gpu_busy", "peak_memory", "energy", "power"):
-                self._missing[what] = str(reason)
+                self._notes.not_measured[what] = str(reason)
             return []
 
     def _reset_peaks(self) -> None:
@@ -274,94 +257,38 @@ class Session:
     def _stop_trace(self) -> Any:
         if self._kineto is None:
             for what in ("gpu_busy", "kernels", "profiler_share"):
-                self._missing.setdefault(what, "profiled with --no-trace")
+                self._notes.not_measured.setdefault(what, "profiled with --no-trace")
             return None
         kineto, self._kineto = self._kineto, None
         try:
             return kineto.stop()
         except TraceLostError as lost:
-            self._warnings.append(str(lost))
+            self._notes.warnings.append(str(lost))
             for what in ("gpu_busy", "kernels"):
-                self._missing.setdefault(what, lost.reason)
+                self._notes.not_measured.setdefault(what, lost.reason)
             return None
 
-    def _note_weights(self, meta: Meta) -> None:
-        """What a decode step of the model must read, for its floor."""
-        models = list(self._forward.stepped.values())
-        if not self.devices:
-            self._missing["floor"] = self._missing["gpu_busy"]
-        elif len(models) != 1:
-            self._missing["floor"] = f"{len(models)} models ran steps" if models else "no step of a model was seen"
-        else:
-            try:
-                meta.decode_weight_bytes, meta.decode_device = decode_weights(models[0])
-            except UnknownWeightsError as reason:
-                self._missing["floor"] = str(reason)
+    def _trace_tables(self, results: Any, meta: Meta, steps: pa.Table) -> tuple[pa.Table, pa.Table, pa.Table]:
+        """The tables `events`, `kernels` and `ops`, empty without `results`; `meta` gets the profiler's share."""
+        if results is None:
+            return EVENTS.empty_table(), KERNELS.empty_table(), OPS.empty_table()
+        raw = columns(results, meta.started_unix_ns, self._options.shapes)
+        events, kernels, ops, losses = assemble(raw, meta.wall_ns, steps)
+        self._notes.warnings += losses.warnings()
+        missing = self._notes.not_measured
+        if self._options.stacks and not (raw.kind == CODE[EventKind.PYTHON]).any():
+            missing["stacks"] = "this version of torch gives no frames of Python; 2.13 does"
+        meta.profiler_added_ns = self._overhead.added_ns(raw, meta.started_unix_ns, meta.wall_ns)
+        if meta.profiler_added_ns is None:
+            missing["profiler_share"] = "the host was too busy for an estimate; --repeat N measures it"
+        return events, kernels, ops
 
-    def _note_steps(self, steps: pa.Table) -> None:
-        self._warnings += self._forward.notes
-        packed = self._forward.packed_calls
-        if len(steps):
-            if packed:
-                self._warnings.append(f"{packed} calls that pack several requests are not among the steps.")
-            return
-        if not self._modules:
-            reason = (
-                "the cell names no model (an nn.Module) that existed when it began: make it in a cell of its own, "
-                "name it with --model, or mark steps with profkit.step"
-            )
-        elif packed:
-            reason = (
-                "each call of the model packs several requests, some reading their prompt and some decoding "
-                "(continuous batching): mark steps with profkit.step"
-            )
-        elif self._forward.other_calls:
-            reason = "the model was called without token ids or embeddings"
-        else:
-            names = ", ".join(sorted({type(module).__name__ for module in self._modules}))
-            reason = (
-                f"no forward pass of the {names} that existed when it began was seen: the cell made another, or a "
-                "compiled function or a replayed CUDA graph hides it; mark steps with profkit.step"
-            )
-        self._missing["steps"] = reason
-
-    def _memory_table(self, gpu_works: bool) -> pa.Table:
+    def _memory_table(self) -> pa.Table:
         """The table `memory`; empty where that was not asked for, or could not be had."""
-        if self._memory is None or not gpu_works:
+        if self._memory is None:
             return MEMORY.empty_table()
-        histories = self._memory.stop()
-        for device, history in histories.items():
-            if history.entries >= MAX_ENTRIES:
-                self._warnings.append(
-                    f"The allocator of GPU {device} did more than {MAX_ENTRIES:,} things: the history of its memory "
-                    "reaches back over the last of them only. Profile fewer steps to have all."
-                )
-            if history.unread:
-                self._warnings.append(
-                    f"{history.unread} entries of the history of GPU {device}'s memory do not fit together: "
-                    "its curve is off by as many allocations."
-                )
-        weights = addresses_of(self._modules)
-        start = self._clock.start_unix_ns + self._begin_ns
-        pointers = [(time - self._begin_ns, addresses) for time, addresses in self._kv.pointers]
-        return memory_table(histories, start, weights, pointers, living_tensors() if histories else set())
-
-    def _kv_table(self, steps: int, begin: int, end: int, gpu_works: bool) -> pa.Table:
-        """The table `kv` of the first `steps` steps, and of calls that are none."""
-        ordered = self._steps.ordered()[:steps]
-        loose = [reading for reading in self._kv.loose if reading.time < end]
-        table = _shift(kv_table(ordered, loose, masks=gpu_works), begin, "time")
-        self._steps.drop_masks()
-        try:
-            self._kv_formula = kv_formula(self._kv)
-        except NoFormulaError as reason:
-            if len(table):
-                self._missing["kv_formula"] = str(reason)
-        self._kv.forget()
-        self._warnings += self._kv.notes
-        if not len(table):
-            self._missing["kv"] = lacks(ordered, self._kv.seen, self._kv.notes)
-        return table
+        start = self._clock.start_unix_ns
+        return memory_of(self._memory, self._kv, self._modules, start, self._begin_ns, self._notes)
 
     def _drop_trace(self) -> None:
         """Stop a profiler that a failed start left running."""
@@ -472,11 +399,3 @@ def _close_trackers(before: set[KVTracker]) -> None:
 def _release() -> None:
     global _active  # noqa: PLW0603
     _active = None
-
-
-def _shift(table: pa.Table, by: int, *names: str) -> pa.Table:
-    """The table with these times counted from `by`."""
-    for name in names:
-        at = table.column_names.index(name)
-        table = table.set_column(at, table.schema.field(name), pc.subtract(table[name], pa.scalar(by, pa.int64())))
-    return table

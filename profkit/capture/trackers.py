@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
-from profkit.capture.kvcache import Size
+from profkit.capture.kvlayers import Size
 from profkit.errors import OptionError, nearest
 from profkit.record import HOST
 

@@ -14,7 +14,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from profkit.analysis.events import KINDS, Attributes, assemble
-from profkit.capture import inputs, kineto
+from profkit.capture import inputs, kineto_columns
 from profkit.capture.kineto import Kineto, TraceLostError
 from profkit.errors import ProfilerBusyError
 from profkit.record import HOST, STEPS
@@ -60,8 +60,8 @@ def test_both_forms_of_rows_give_the_same_columns(options):
     threading.Thread(target=end.wait, daemon=True).start()  # its frames were open before the profile
     results = profiled(work_in_two_threads, **options)
     end.set()
-    activities = frame(kineto._from_activities(results.trace_activities()))
-    events = frame(kineto._from_events(results.events()))
+    activities = frame(kineto_columns._from_activities(results.trace_activities()))
+    events = frame(kineto_columns._from_events(results.events()))
     # Frames of Python carry no id that both forms have.
     python = [rows[rows["kind"] == "python"] for rows in (activities, events)]
     others = [rows[rows["kind"] != "python"].reset_index(drop=True) for rows in (activities, events)]
@@ -75,7 +75,7 @@ def test_a_profile_has_the_operators_and_ranges_of_every_thread():
     recorder = Kineto(cuda=False)
     recorder.start()
     work_in_two_threads()
-    found = frame(kineto.columns(recorder.stop(), 0))
+    found = frame(kineto_columns.columns(recorder.stop(), 0))
     assert found["lane"].nunique() == 2
     for _, rows in found.groupby("lane"):
         assert {"aten::linear", "aten::sum", "aten::_local_scalar_dense"} <= set(rows["name"][rows["kind"] == "op"])
@@ -88,14 +88,17 @@ def test_times_count_from_the_start_that_is_given():
     recorder.start()
     work()
     results = recorder.stop()
-    assert (frame(kineto.columns(results, 0))["start"] - frame(kineto.columns(results, 1000))["start"] == 1000).all()
+    assert (
+        frame(kineto_columns.columns(results, 0))["start"] - frame(kineto_columns.columns(results, 1000))["start"]
+        == 1000
+    ).all()
 
 
 def test_an_operator_lies_inside_the_one_that_called_it():
     recorder = Kineto(cuda=False)
     recorder.start()
     work()
-    rows = frame(kineto.columns(recorder.stop(), 0)).set_index("name")
+    rows = frame(kineto_columns.columns(recorder.stop(), 0)).set_index("name")
     outer, inner = rows.loc["aten::item"], rows.loc["aten::_local_scalar_dense"]
     assert outer["start"] <= inner["start"]
     assert inner["start"] + inner["duration"] <= outer["start"] + outer["duration"]
@@ -104,7 +107,7 @@ def test_an_operator_lies_inside_the_one_that_called_it():
 def test_a_block_without_operators_has_no_rows():
     recorder = Kineto(cuda=False)
     recorder.start()
-    raw = kineto.columns(recorder.stop(), 0)
+    raw = kineto_columns.columns(recorder.stop(), 0)
     assert len(assemble(raw, 2**62, STEPS.empty_table())[0]) == 0
 
 
@@ -142,7 +145,7 @@ def test_a_profiler_that_was_left_running_inside_is_said():
 def test_the_garbage_collector_runs_again_after_the_columns():
     recorder = Kineto(cuda=False)
     recorder.start()
-    kineto.columns(recorder.stop(), 0)
+    kineto_columns.columns(recorder.stop(), 0)
     assert gc.isenabled()
 
 
@@ -211,7 +214,7 @@ MEMCPY = '"device": 0, "context": 1, "stream": 7, "correlation": 565, "bytes": 1
 
 
 def columns(*rows):
-    raw = kineto._from_events(list(rows))
+    raw = kineto_columns._from_events(list(rows))
     return raw, frame(raw).set_index("name")
 
 
@@ -262,7 +265,7 @@ def test_an_operator_its_launch_and_its_kernel_are_told_apart_and_linked():
 )
 @pytest.mark.parametrize("process", [os.getpid(), 12], ids=["any process", "first process of a container"])
 def test_a_row_without_a_type_is_told_by_its_name_and_device(row, kind, process, monkeypatch):
-    monkeypatch.setattr(kineto.os, "getpid", lambda: process)
+    monkeypatch.setattr(kineto_columns.os, "getpid", lambda: process)
     host = Row("aten::mm", -5, _index=process, _correlation=77)
     if row._device is DeviceType.CPU and row._index >= 0:
         row._index = process
@@ -360,7 +363,7 @@ def test_operators_tell_their_inputs():
     recorder = Kineto(cuda=False, shapes=True)
     recorder.start()
     with_shapes()
-    found = inputs_of(kineto.columns(recorder.stop(), 0, shapes=True))
+    found = inputs_of(kineto_columns.columns(recorder.stop(), 0, shapes=True))
     assert {name: found[name] for name in EXPECTED} == EXPECTED
     assert "aten::empty" not in found  # given numbers alone
 
@@ -371,8 +374,8 @@ def test_both_forms_of_rows_tell_the_same_inputs():
     found = [
         inputs_of(raw)
         for raw in (
-            kineto._from_activities(results.trace_activities(), shapes=True),
-            kineto._from_events(results.events(), shapes=True),
+            kineto_columns._from_activities(results.trace_activities(), shapes=True),
+            kineto_columns._from_events(results.events(), shapes=True),
         )
     ]
     assert found[1].pop("aten::cat") == {"list"}  # the older form does not know what is in it
@@ -396,5 +399,5 @@ def test_inputs_that_are_broken_cost_their_row_alone():
 
 
 def test_no_rows_are_no_columns():
-    assert len(kineto._from_events([]).start) == 0
-    assert len(kineto._from_activities([]).start) == 0
+    assert len(kineto_columns._from_events([]).start) == 0
+    assert len(kineto_columns._from_activities([]).start) == 0

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from profkit.analysis.events import CODE, RawEvents
-from profkit.capture import kineto, overhead
+from profkit.capture import overhead
 from profkit.capture.kineto import Kineto
+from profkit.capture.kineto_columns import columns
 from profkit.capture.overhead import Overhead
 from profkit.record import HOST, EventKind
 
@@ -101,6 +102,6 @@ def test_the_warm_up_leaves_its_rows_in_a_real_trace():
     recorder.start()
     found.under()
     start = time.time_ns()
-    raw = kineto.columns(recorder.stop(), start)
+    raw = columns(recorder.stop(), start)
     assert found.added_ns(raw, start, 10**9) == 0
     assert (raw.start < 0).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import profkit
-from profkit.capture.kvcache import Size
+from profkit.capture.kvlayers import Size
 from profkit.capture.trackers import sizes_of, trackers
 from profkit.errors import OptionError
 from profkit.models import random_llama

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from unit import records
 from unit.analysis.trace import call, kernel, operator, record, step
-from unit.formats.test_archive import any_record
+from unit.any_record import any_record
 from unit.views.test_widget import HOSTILE, Browser, decode
 
 from profkit.analysis import timeline as analysis

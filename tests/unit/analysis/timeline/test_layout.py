@@ -6,7 +6,7 @@ from hypothesis import given
 from unit import records
 from unit.analysis.test_idle import traces
 from unit.analysis.trace import call, event, kernel, operator, record, step
-from unit.formats.test_archive import any_record
+from unit.any_record import any_record
 
 from profkit.analysis.idle import devices, gaps, idle
 from profkit.analysis.timeline import CLASSES, TrackKind, timeline

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from unit import records
 from unit.analysis.trace import call, copy, event, kernel, operator, record, step
-from unit.formats.test_archive import any_record
+from unit.any_record import any_record
 
 from profkit.errors import OptionError, RecordError
 from profkit.formats.chrome.write import HOST_PID, write
