@@ -88,10 +88,8 @@ def test_times_count_from_the_start_that_is_given():
     recorder.start()
     work()
     results = recorder.stop()
-    assert (
-        frame(kineto_columns.columns(results, 0))["start"] - frame(kineto_columns.columns(results, 1000))["start"]
-        == 1000
-    ).all()
+    from_0, from_1000 = (frame(kineto_columns.columns(results, start))["start"] for start in (0, 1000))
+    assert (from_0 - from_1000 == 1000).all()
 
 
 def test_an_operator_lies_inside_the_one_that_called_it():
