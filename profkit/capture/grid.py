@@ -158,14 +158,14 @@ def _counters(grid: Grid, outcome: Outcome) -> Sequence[Counter]:
 
 
 def devices(modules: Sequence[Any]) -> list[int]:
-    """GPUs that hold the models or other memory of this process, else torch's current one."""
+    """GPUs that hold the models or other memory of this process; torch's current one where no model is known yet."""
     import torch
 
     if not torch.cuda.is_available():
         return []
-    parameters = itertools.chain.from_iterable(module.parameters() for module in modules)
-    held = {parameter.device.index or 0 for parameter in parameters if parameter.device.type == "cuda"}
-    return sorted(held | set(gpus_in_use())) or [torch.cuda.current_device()]
+    places = {parameter.device for module in modules for parameter in module.parameters()}
+    held = {place.index or 0 for place in places if place.type == "cuda"} | set(gpus_in_use())
+    return sorted(held) if held or places else [torch.cuda.current_device()]
 
 
 def _no_gpu() -> str:

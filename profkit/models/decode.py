@@ -7,9 +7,11 @@ eagerly or replayed as one CUDA graph.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import weakref
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from profkit.capture.session import step
 from profkit.errors import OptionError, ProfkitError
@@ -63,9 +65,10 @@ class DecodeLoop:
         return self.ids
 
     def _forward(self) -> None:
-        output = self._model(
-            input_ids=self.ids, position_ids=self._positions, use_cache=True, **{self._argument: self._cache}
-        )
+        with _unmasked(self._model.config):
+            output = self._model(
+                input_ids=self.ids, position_ids=self._positions, use_cache=True, **{self._argument: self._cache}
+            )
         self.ids.copy_(output.logits[:, -1:].argmax(-1))
 
     def _captured(self) -> Any:
@@ -82,6 +85,31 @@ class DecodeLoop:
         with torch.cuda.graph(graph):
             self._forward()
         return graph
+
+
+_UNMASKED: Final = "profkit_sdpa"
+
+
+@contextlib.contextmanager
+def _unmasked(config: Any) -> Iterator[None]:
+    """SDPA without a mask while the block runs.
+
+    One token that attends to all of its cache needs none. But while a graph is captured transformers makes one, and
+    with a mask it copies the keys and values to each query head. An attention that has no mask function gets none.
+    """
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    before = config._attn_implementation
+    if before != "sdpa":
+        yield
+        return
+    AttentionInterface.register(_UNMASKED, sdpa_attention_forward)
+    config._attn_implementation = _UNMASKED
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 _newest: dict[str, Any] = {}

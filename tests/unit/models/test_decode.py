@@ -34,6 +34,27 @@ def test_a_step_gives_the_token_that_the_model_gives_on_the_same_cache(model):
     assert torch.equal(loop.step(), expected)
 
 
+@pytest.mark.parametrize("capturing", [False, True])
+def test_no_mask_is_made_not_even_while_a_graph_is_captured(model, monkeypatch, capturing):
+    # With a mask, keys and values are copied to every query head: the graph would do other work than the eager step.
+    masks, shapes = [], []
+    attention = torch.nn.functional.scaled_dot_product_attention
+
+    def seen(query, key, value, attn_mask=None, **options):
+        masks.append(attn_mask)
+        shapes.append(key.shape[1])
+        return attention(query, key, value, attn_mask=attn_mask, **options)
+
+    loop = DecodeLoop(model, batch=2, context=6)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", seen)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    loop.step()
+    assert len(masks) == model.config.num_hidden_layers
+    assert all(mask is None for mask in masks)
+    assert set(shapes) == {model.config.num_key_value_heads}
+    assert model.config._attn_implementation == "sdpa"
+
+
 def test_every_step_attends_to_as_many_tokens(model):
     loop = DecodeLoop(model, batch=1, context=4)
     for _ in range(3):
