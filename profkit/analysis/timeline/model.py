@@ -44,6 +44,7 @@ CLASSES: Final[tuple[tuple[str, str], ...]] = (
 )
 """What an event counts as, and is coloured by; an event's class is an index into this."""
 CLASS: Final = {meaning: code for code, meaning in enumerate(CLASSES)}
+_EDGE: Final = CLASS["idle", str(Cause.EDGE)]
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ class Timeline:
         return slice(row.first, row.first + row.count)
 
     def longest(self, kind: TrackKind, most: int = 20) -> Ints:
-        """Indices of the longest events in rows of this kind, longest first."""
+        """Indices of the longest events in rows of this kind, longest first; of gaps those between work."""
         of = [np.arange(row.first, row.first + row.count) for row in self.rows if self.groups[row.group].kind is kind]
         if not of:
             return np.empty(0, np.int64)
         index = np.concatenate(of)
+        index = index[self.kind[index] != _EDGE]  # before the first and after the last work nothing waits
         length = self.duration[index]
         if len(index) > most:
             index = index[np.argpartition(-length, most - 1)[:most]]

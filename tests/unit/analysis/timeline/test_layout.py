@@ -181,5 +181,5 @@ def test_the_longest_come_first():
     kernels = found.longest(TrackKind.GPU, 3)
     assert found.duration[kernels].tolist() == [15_000_000, 5_000_000, 4_000_000]
     stretches = found.longest(TrackKind.GAPS)
-    assert found.duration[stretches].tolist() == [14_000_000, 14_000_000, 14_000_000, 10_000_000, 10_000_000]
+    assert found.duration[stretches].tolist() == 3 * [14_000_000]  # those at the edges come before and after all work
     assert {found.groups[found.rows[row].group].kind for row in found.row_of(stretches)} == {TrackKind.GAPS}
