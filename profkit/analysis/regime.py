@@ -294,7 +294,7 @@ def _reason(
 ) -> str | None:
     if poor:
         return (
-            f"no regime is claimed: the fit misses points by {math.expm1(best.error):.0%} on average, and beyond "
+            f"the fit misses points by {math.expm1(best.error):.0%} on average, and beyond "
             f"{math.expm1(MAX_ERROR):.0%} it cannot tell them apart"
         )
     if all(regimes):

@@ -38,7 +38,7 @@ class Status(enum.StrEnum):
     OK = "ok"
     OUT_OF_MEMORY = "out of memory"
     ERROR = "error"  # the cell raised
-    SKIPPED = "skipped"  # the budget was spent, or the sweep was interrupted before it
+    SKIPPED = "skipped"  # the budget ended, or the sweep was interrupted before it
 
 
 _WORDS: Final = pa.dictionary(pa.int32(), pa.string())

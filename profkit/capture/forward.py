@@ -226,6 +226,11 @@ class ForwardWatcher:
             if marker in stack:
                 stack.remove(marker)
 
+    def will_step(self, module: Any) -> None:
+        """Declared steps will be those of this module, where it is watched: its weights are what they read."""
+        if id(module) in self._devices:
+            self.stepped[id(module)] = module
+
     def _stack(self) -> list[_Call]:
         if not hasattr(self._local, "stack"):
             self._local.stack = []

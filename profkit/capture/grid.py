@@ -31,6 +31,7 @@ from profkit.capture.point import (
 )
 from profkit.capture.redact import redact
 from profkit.capture.session import Options, Session, described
+from profkit.capture.work import planned_bytes
 from profkit.record import Metric, Record
 
 _ENOUGH_NS: Final = 10_000_000_000
@@ -38,6 +39,12 @@ _ENOUGH_NS: Final = 10_000_000_000
 _OURS: Final = str(Path(__file__).parents[1])
 _SENTENCES: Final = 3
 """Of an out-of-memory error: what was asked for, what there is, what is free. Advice on settings follows."""
+
+_NO_ENERGY: Final[dict[str, str]] = {
+    Status.OUT_OF_MEMORY: "the point ran out of memory",
+    Status.ERROR: "the point raised an error",
+}
+"""Why a point that ended early has no energy."""
 
 Around = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -117,7 +124,8 @@ def measure_grid(
             on_point(len(labels) - len(missing) + place, len(labels), words(labels[number]))
             left = None if limit is None else limit - time.perf_counter_ns()
             if left is not None and left <= 0:
-                outcome.points[number] = _skipped(labels[number], f"the budget of {grid.budget_s:g} s was spent")
+                reason = f"the budget of {grid.budget_s:g} s ended before it was measured"
+                outcome.points[number] = _skipped(labels[number], reason)
                 continue
             effort = Effort(grid.precision, _ENOUGH_NS if left is None else left // (len(missing) - place))
             at = since_ns + time.perf_counter_ns() - began
@@ -209,7 +217,7 @@ def _run_point(
             _trace(grid, call, number, labels, outcome)
         return
     if isinstance(error, Exception):
-        _failed(row, error, outcome)
+        _failed(row, error, outcome, planned_bytes(grid.modules, grid.axes, labels))
         release(error)
         return
     del outcome.points[number]  # an interrupt, or an exit
@@ -286,17 +294,27 @@ def _host_times_only(record: Record, modules: Sequence[Any]) -> bool:
     return devices != {"cpu"}
 
 
-def _failed(row: dict[str, Any], error: Exception, outcome: Outcome) -> None:
+def _failed(row: dict[str, Any], error: Exception, outcome: Outcome, planned: int | None) -> None:
     if is_out_of_memory(error):
         row["status"] = str(Status.OUT_OF_MEMORY)
         row["peak_memory_bytes"] = max(row["peak_memory_bytes"] or 0, memory_now() or 0) or None
         lines = str(error).splitlines() or [type(error).__name__]
-        row["message"] = redact(". ".join(lines[0].split(". ")[:_SENTENCES]).rstrip("."))
+        said = redact(". ".join(lines[0].split(". ")[:_SENTENCES]).rstrip("."))
+        row["message"] = f"{_memory(row['peak_memory_bytes'], planned)}{said}"
         return
     row["status"] = str(Status.ERROR)
     row["message"] = f"{described(error)}{_where(error)}"
     if outcome.first_error is None and not any(point["status"] == Status.OK for point in outcome.points.values()):
         outcome.first_error = error.with_traceback(_users(error.__traceback__))
+
+
+def _memory(peak: int | None, planned: int | None) -> str:
+    """``at 141 GB, by plan 143 GB. ``: what was allocated, and what weights and cache take; "" without a GPU."""
+    if peak is None:
+        return ""
+    sizes = {"at": peak} if planned is None else {"at": peak, "by plan": planned}
+    said = (f"{what} {round(size / 1e9, 0 if size >= 1e10 else 2):g} GB" for what, size in sizes.items())
+    return f"{', '.join(said)}. "
 
 
 def _where(error: Exception) -> str:
@@ -352,3 +370,7 @@ def _conclude(outcome: Outcome) -> None:
         for row in rows:
             row.update(dict.fromkeys(("energy_j", "energy_error_j", "energy_window_ns")))
             row["energy_reason"] = outcome.not_measured["energy"]
+    for row in outcome.points.values():
+        if row["status"] != Status.OK:
+            ended = _NO_ENERGY.get(row["status"], row["message"])
+            row["energy_reason"] = outcome.not_measured.get("energy", ended)

@@ -172,13 +172,15 @@ _LAYERS: Final[dict[str, _Parts]] = {
     "LinearAttentionAndSlidingWindowAttentionLayer": ((LINEAR, _states), (SLIDING, _grown)),
     "LinearAttentionAndStaticFullAttentionLayer": ((LINEAR, _states), (FULL, _preallocated)),
     "LinearAttentionAndStaticSlidingWindowAttentionLayer": ((LINEAR, _states), (SLIDING, _preallocated)),
+    "FullLayer": ((FULL, _grown),),  # of profkit.models.decode: full from the start
     "DummyLayer": (),  # shares the keys and values of another layer
 }
-"""Layers of transformers 5.17 to 5.23. A subclass may hold more than its base: it is not known by that."""
+"""Layers of transformers 5.17 to 5.23, and ours. A subclass may hold more than its base: it is not known by that."""
 
 _CACHES: Final = frozenset({"Cache", "DynamicCache", "StaticCache", "QuantizedCache", "MtpCache", "DFlashCache"})
 _PAIR: Final = "EncoderDecoderCache"
 _HOME: Final = "transformers.cache_utils"
+_OURS: Final = "profkit.models.decode"
 
 
 class Layers:
@@ -267,7 +269,7 @@ def _layer_lists(cache: Any) -> Iterator[tuple[list[Any], bool]]:
 
 
 def _known(layer: Any) -> _Parts:
-    parts = _LAYERS.get(type(layer).__name__) if type(layer).__module__ == _HOME else None
+    parts = _LAYERS.get(type(layer).__name__) if type(layer).__module__ in (_HOME, _OURS) else None
     if parts is None:
         raise UnknownCacheError(f"the KV cache has a layer of a class that is not known, {_full_name(layer)}")
     return parts

@@ -225,6 +225,11 @@ class Session:
                 if self._kv.tracked:
                     step.kv = self._kv.read(None, None, None)
 
+    def preparing(self, model: Any) -> contextlib.AbstractContextManager[bool]:
+        """Around forward passes that are no steps themselves; declared steps of `model` follow."""
+        self._forward.will_step(model)
+        return self._forward.declared()
+
     def _wait(self) -> bool:
         """Wait for the GPUs; False where they fail to answer."""
         try:
@@ -350,6 +355,13 @@ def step(
         raise OptionError(f"device {device}: torch sees {len(session.devices)} GPUs here")
     found = Step(0, Phase(phase), batch, query_tokens, context_tokens, tokens_out, generation)
     with session.step(found, device):
+        yield
+
+
+@contextlib.contextmanager
+def unrecorded(model: Any) -> Iterator[None]:
+    """Forward passes of this thread in the block are no steps of the running profile: they prepare steps of `model`."""
+    with contextlib.nullcontext() if _active is None else _active.preparing(model):
         yield
 
 

@@ -11,6 +11,7 @@ from profkit.analysis.sweep import AxisValue, SweepPhase
 from profkit.errors import ProfkitError
 from profkit.models.ops import step_ops
 from profkit.models.shape import ModelShape
+from profkit.models.shape_costs import kv_bytes
 
 _SAME: Final = 0.02
 """Buffers and the odd bias are no part of a shape; a quantized or pruned model differs by far more."""
@@ -40,8 +41,7 @@ def sweep_work(
     Raises:
         NoWorkError: no or several models, one whose shape is not known or whose weights are not those of its shape.
     """
-    chosen = next((name for name, axis in axes.items() if all(map(_has_config, axis.values()))), None)
-    candidates = list(axes[chosen].values()) if chosen else [module for module in modules if _has_config(module)]
+    chosen, candidates = _models(modules, axes)
     shapes = {id(model): _shape(model) for model in candidates}
     if chosen is None and len(shapes) != 1:
         raise NoWorkError(
@@ -62,6 +62,37 @@ def sweep_work(
         "parameters": shapes[id(first)].parameters,
         "work": work,
     }
+
+
+def planned_bytes(
+    modules: Sequence[Any], axes: Mapping[str, Mapping[AxisValue, Any]], labels: Mapping[str, AxisValue]
+) -> int | None:
+    """What a point's weights and KV cache take at its `batch` and `context`, bytes.
+
+    None where a size or the shape is not known, or the model does not lie on one device.
+    """
+    chosen, candidates = _models(modules, axes)
+    batch, context = labels.get("batch"), labels.get("context")
+    if not isinstance(batch, int) or not isinstance(context, int) or batch < 1 or context < 1:
+        return None
+    if chosen is None and len({id(candidate) for candidate in candidates}) != 1:
+        return None
+    model = axes[chosen][labels[chosen]] if chosen else candidates[0]
+    inner = getattr(model, "_orig_mod", model)
+    weights = list(inner.parameters())  # each once, however often it is used
+    if len({parameter.device for parameter in weights}) != 1:
+        return None
+    try:
+        cache = kv_bytes(ModelShape.of(inner.config), context, batch, kv_dtype=_dtype(model))
+    except ProfkitError:
+        return None
+    return sum(parameter.nbytes for parameter in weights) + sum(cache.values())
+
+
+def _models(modules: Sequence[Any], axes: Mapping[str, Mapping[AxisValue, Any]]) -> tuple[str | None, list[Any]]:
+    """The axis that holds models, if one does, and the models that the cell may use."""
+    chosen = next((name for name, axis in axes.items() if all(map(_has_config, axis.values()))), None)
+    return chosen, list(axes[chosen].values()) if chosen else [module for module in modules if _has_config(module)]
 
 
 def _has_config(value: Any) -> bool:

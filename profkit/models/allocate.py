@@ -87,7 +87,7 @@ def allocate(plan: MemoryPlan) -> Allocated:
     groups = {group.window is not None: group for group in plan.shape.layers}
     if len(groups) < len(plan.shape.layers) or not all(group.kind in _KINDS for group in plan.shape.layers):
         raise ProfkitError(f"no static cache of plain tensors for the layers of a {plan.shape.model_type!r} model")
-    model = on_meta(plan.shape.config).to(getattr(torch, _TORCH_DTYPES[plan.weights_dtype])).to_empty(device="cuda")
+    model = without_values(plan.shape.config, plan.weights_dtype, "cuda")
     low, high = 0, plan.max_batch + 1
     while _held(plan, groups, high - 1) is not None:  # the plan's own first
         low, high = high - 1, high + max(high // 32, 1)
@@ -100,6 +100,15 @@ def allocate(plan: MemoryPlan) -> Allocated:
         weights_bytes=sum(parameter.nbytes for parameter in model.parameters()),
         cache_bytes=_held(plan, groups, low) or 0 if low else 0,
     )
+
+
+def without_values(config: Any, weights_dtype: str, device: str) -> Any:
+    """The model of a config with its tensors on a device, tied ones once; their values are whatever lay there."""
+    import torch
+
+    model = on_meta(config).to(getattr(torch, _TORCH_DTYPES[weights_dtype])).to_empty(device=device)
+    model.tie_weights()  # `to_empty` makes each tensor anew wherever it is used
+    return model
 
 
 def names_of_this_gpu() -> list[str]:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Final
 
-from profkit.capture.session import step
+from profkit.capture.session import step, unrecorded
 from profkit.errors import OptionError, ProfkitError
 
 
@@ -43,7 +43,7 @@ class DecodeLoop:
         self._device = model.device.index if model.device.type == "cuda" else None
         self._argument = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
         generator = torch.Generator(model.device).manual_seed(seed)
-        with torch.inference_mode():
+        with torch.inference_mode(), unrecorded(model):
             shape = (batch, 1)
             self.ids = torch.randint(0, model.config.vocab_size, shape, generator=generator, device=model.device)
             self._positions = torch.full(shape, context - 1, device=model.device)

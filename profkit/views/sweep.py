@@ -45,7 +45,7 @@ def describe(sweep: SweepCurves) -> Sheet:
     meta = sweep.meta
     head, rows = _filled(HEAD, [_row(sweep, series) for series in sweep.series])
     gpu = f"{meta.gpus} × {meta.gpu_name}" if meta.gpus > 1 else meta.gpu_name
-    failed = (f"{p.label}: {p.status}{f': {p.message}' if p.message else ''}" for p in _failed(sweep))
+    failed = (f"{p.label}: {sweep_words.failure(p)}" for p in _failed(sweep))
     missing = (f"{what.replace('_', ' ')}: {why}" for what, why in meta.not_measured.items())
     return Sheet(
         title=cut(clean(meta.name).strip() or "sweep", 40),

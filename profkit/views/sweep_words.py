@@ -8,8 +8,8 @@ from typing import Final
 
 from profkit.analysis.floor import at
 from profkit.analysis.slo import Verdict
-from profkit.analysis.sweep import SLOS
-from profkit.analysis.sweep_curves import Series, SweepCurves
+from profkit.analysis.sweep import SLOS, Status
+from profkit.analysis.sweep_curves import CurvePoint, Series, SweepCurves
 from profkit.analysis.sweep_floor import SweepFloors
 from profkit.views.format import clean, cut, duration, share
 
@@ -48,22 +48,35 @@ def floor(sweep: SweepCurves) -> str:
 def regimes(sweep: SweepCurves, series: Series, phase: str) -> str | None:
     """``launch-bound up to batch 64, bandwidth-bound from batch 128 on``; None where nothing is claimed."""
     known = [(point.x, times.regime) for point, times in series.measured(phase)]
-    runs = [(regime, [x for x, _ in group]) for regime, group in itertools.groupby(known, key=lambda pair: pair[1])]
-    if len(runs) == 1 and runs[0][0] is not None:
+    claimed = [pair for pair in known if pair[1] is not None]
+    runs = [(regime, [x for x, _ in group]) for regime, group in itertools.groupby(claimed, key=lambda pair: pair[1])]
+    if len(runs) == 1 and len(claimed) == len(known):
         return f"{runs[0][0]} at every {sweep.axis}"
     parts = []
     for place, (regime, at_x) in enumerate(runs):
-        if regime is None:
-            continue
         first, last = f"{at_x[0]:g}", f"{at_x[-1]:g}"
-        if place == 0:
+        if place == 0 and len(runs) > 1:
             where = f"up to {sweep.axis} {last}"
-        elif place == len(runs) - 1:
+        elif place == len(runs) - 1 and place > 0:
             where = f"from {sweep.axis} {first} on"
         else:
             where = f"at {sweep.axis} {first}" + (f" to {last}" if last != first else "")
         parts.append(f"{regime} {where}")
-    return ", ".join(parts) or None
+    if not parts:
+        return None
+    between = [f"{x:g}" for x, regime in known if regime is None]
+    if between:
+        listed = " and ".join(filter(None, (", ".join(between[:-1]), between[-1])))
+        parts.append(f"no single term at {sweep.axis} {listed}")
+    return ", ".join(parts)
+
+
+def failure(point: CurvePoint) -> str:
+    """``out of memory at 141 GB, by plan 143 GB``, or what else ended a point, in one line."""
+    message = clean(point.message or "")
+    if point.status == Status.OUT_OF_MEMORY and message.startswith("at "):
+        return f"{point.status} {message.split('. ')[0]}"  # the allocator's own words follow
+    return f"{point.status}: {message}" if message else point.status
 
 
 def regime_of_all(sweep: SweepCurves, phase: str) -> str:

@@ -131,7 +131,7 @@ def test_a_point_out_of_memory_says_so(view: Locator):
     curve.focus()
     view.page.keyboard.press("End")
     expect(view.locator(".pk-plots h4").last).to_have_text("At batch 256")
-    expect(view.locator(".pk-read").last).to_contain_text("out of memory: at 141 GB, by plan 143 GB")
+    expect(view.locator(".pk-read").last).to_contain_text("out of memory at 141 GB, by plan 143 GB")
 
 
 def test_the_keyboard_moves_along_a_curve(view: Locator):

@@ -67,7 +67,7 @@ def gpu_sweep(**changes: Any) -> SweepData:
         row: dict[str, Any] = {"point": point, "batch": batch, "context": context, "order": point}
         if (batch, context) == (512, 4096):
             row |= {"status": "out of memory", "peak_memory_bytes": 140_100_000_000}
-            row["message"] = "CUDA out of memory. Tried to allocate 16.00 GiB"
+            row["message"] = "at 140 GB, by plan 143 GB. CUDA out of memory. Tried to allocate 16.00 GiB"
         else:
             row |= measured(batch, context, run_ns(batch, context))
             row["throttling"] = "SW power cap: 40% of 12 readings (device 0)" if (batch, context) == (64, 4096) else ""

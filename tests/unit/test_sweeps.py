@@ -11,6 +11,7 @@ import torch
 
 import profkit
 from profkit.analysis.sweep import TABLE
+from profkit.capture.work import planned_bytes
 from profkit.errors import OptionError, ProfilerBusyError, RecordError
 from profkit.models import random_llama, random_prompt
 from profkit.sweeps import Sweep
@@ -146,6 +147,18 @@ def test_out_of_memory_is_a_result(shortage):
     made = profkit.sweep(cell, batch=[1, 2, 3], **FAST)
     assert status(made) == {1: "ok", 2: "out of memory", 3: "ok"}
     assert made.points["message"].tolist()[1]
+    assert made.points["energy_reason"].notna().all()
+
+
+def test_memory_by_plan_is_weights_and_cache_at_the_points_batch_and_context():
+    model = random_llama("tiny", device="cpu")
+    config = model.config
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.dtype.itemsize
+    axes = {"batch": {3: 3}, "context": {7: 7}}
+    assert planned_bytes([model], axes, {"batch": 3, "context": 7}) == weights + 3 * 7 * token
+    assert planned_bytes([model], axes, {"batch": 3}) is None
+    assert planned_bytes([model, random_llama("tiny", device="cpu")], axes, {"batch": 3, "context": 7}) is None
 
 
 def test_memory_that_a_failed_point_held_is_given_back():
@@ -225,7 +238,8 @@ def test_a_budget_ends_the_sweep_and_says_what_was_not_run():
     found = list(status(made).values())
     assert "ok" in found
     assert "skipped" in found
-    assert "the budget of 0.5 s was spent" in made.points["message"].tolist()[found.index("skipped")]
+    skipped = made.points.iloc[found.index("skipped")]
+    assert skipped["message"] == "the budget of 0.5 s ended before it was measured"
 
 
 def test_runs_end_when_the_median_is_known():

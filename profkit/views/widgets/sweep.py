@@ -74,8 +74,7 @@ def curves_table(sweeps: Sequence[SweepCurves]) -> Table:
             words = _words(sweep, series, point) if main else ""
             rows.append({**own, "phase": phase, "words": words, "knee": knee} | {n: getattr(times, n) for n in read})
         if not point.phases:
-            why = f"{point.status}: {point.message}" if point.message else point.status
-            rows.append({**own, "phase": "", "words": clean(why), "knee": False})
+            rows.append({**own, "phase": "", "words": sweep_words.failure(point), "knee": False})
     return _table(rows, _CURVES, _info(sweeps))
 
 
@@ -162,7 +161,7 @@ def _info(sweeps: Sequence[SweepCurves]) -> dict[str, Any]:
     phases = [str(phase) for phase in SweepPhase if any(str(phase) in sweep.phases() for sweep in sweeps)]
     parts = [phase for phase in phases if phase != SweepPhase.TOTAL] or phases
     failed = next((p for sweep in sweeps for p in sweep.all_points() if p.status != Status.OK), None)
-    why = clean(f"; {failed.label}: {failed.message or failed.status}") if failed else ""
+    why = f"; {clean(failed.label)}: {sweep_words.failure(failed)}" if failed else ""
     return {
         "axis": clean(first.axis),
         "series": sweep_words.names(sweeps),

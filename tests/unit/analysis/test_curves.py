@@ -82,7 +82,7 @@ def test_a_point_out_of_memory_is_one_row_without_numbers(data):
     assert isinstance(row, pd.Series)
     assert row["phase"] == "total"
     assert pd.isna(row["median_ns"])
-    assert row["marks"] == "out of memory: CUDA out of memory. Tried to allocate 16.00 GiB"
+    assert row["marks"] == "out of memory: at 140 GB, by plan 143 GB. CUDA out of memory. Tried to allocate 16.00 GiB"
 
 
 def test_marks(data, rows):

@@ -73,6 +73,25 @@ def test_steps_are_marked_and_the_models_own_calls_are_not_counted_again(model):
     assert (prompt["query_tokens"], prompt["context_tokens"], prompt["tokens_out"]) == (7, 0, 2)
 
 
+def test_what_prepares_the_steps_is_no_step(model):
+    with profkit.profile(model=model, trace=False) as session:
+        DecodeLoop(model, batch=1, context=5)
+        decode(model, batch=1, context=5, steps=1)
+    assert session.run.steps["phase"].tolist() == ["decode"]
+
+
+def test_its_cache_is_known_to_the_recorder_with_its_size(model):
+    loop = DecodeLoop(model, batch=2, context=6)
+    with profkit.profile(model=model, trace=False) as session, torch.inference_mode():
+        loop._forward()
+    config = model.config
+    width = config.hidden_size // config.num_attention_heads
+    expected = 2 * 2 * 6 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize
+    (row,) = session.run.kv.to_dict("records")
+    assert (row["logical_bytes"], row["storage_bytes"], row["tokens"]) == (expected, expected, 6)
+    assert session.run.meta.warnings == []
+
+
 def test_the_newest_cache_is_kept_and_an_older_one_is_let_go(model):
     import weakref
 

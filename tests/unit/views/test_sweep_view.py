@@ -1,5 +1,6 @@
 """A sweep's summary: the answer first, the reasons after it, nothing of a stranger's as markup."""
 
+import dataclasses
 import html
 import json
 import re
@@ -10,6 +11,7 @@ from unit.sweeps import cpu_sweep, gpu_sweep, sweep_meta
 
 from profkit.analysis.sweep import SweepData
 from profkit.analysis.sweep_curves import sweep_curves
+from profkit.views import sweep_words
 from profkit.views.sweep import shown
 from profkit.views.terminal import WIDTH
 
@@ -49,7 +51,7 @@ def test_without_slos_the_most_throughput_is():
         "Prefill is compute-bound at every batch (fit: arithmetic 624 TFLOP/s",
         "The floors stand on 4.20 TB/s and 780 TFLOP/s (measured on NVIDIA H200, 2026-11-24 20:00 UTC)",
         "Points 23 of 27 4 out of memory",
-        "batch 256, context 4096: out of memory: at 141 GB, by plan 143 GB",
+        "batch 256, context 4096: out of memory at 141 GB, by plan 143 GB",
         "Fastest decode step 5.12 ms batch 1, context 512; 1.43 × its floor",
         "context 512 5.12 ms at 1 23 307 at 256 64 32",
     ],
@@ -116,3 +118,23 @@ def test_strangers_text_is_never_markup():
     assert "<img" not in page
     assert "\u202e" not in page
     assert "&lt;img" in page
+
+
+def test_points_between_two_regimes_are_named():
+    curves = sweep_curves(gpu_sweep())
+    series = curves.series[0]
+
+    def said(*regimes):
+        points = [
+            dataclasses.replace(p, phases={"decode": dataclasses.replace(p.phases["decode"], regime=regime)})
+            for p, regime in zip(series.points, regimes, strict=True)
+        ]
+        return sweep_words.regimes(curves, dataclasses.replace(series, points=tuple(points)), "decode")
+
+    launch, memory = "launch-bound", "bandwidth-bound"
+    assert said(launch, launch, launch, launch) == "launch-bound at every batch"
+    assert said(launch, None, None, launch) == "launch-bound at batch 1 to 512, no single term at batch 8 and 64"
+    assert said(launch, launch, None, memory) == (
+        "launch-bound up to batch 8, bandwidth-bound from batch 512 on, no single term at batch 64"
+    )
+    assert said(None, None, None, None) is None

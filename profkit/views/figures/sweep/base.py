@@ -253,13 +253,16 @@ def _left_out(sweeps: Sequence[SweepCurves]) -> list[str]:
 
 
 def _failures(sweeps: Sequence[SweepCurves]) -> list[str]:
-    """The points that brought no times, by what they said."""
+    """The points that brought no times: those that ran out of memory in one line, others by what they said."""
     found: dict[str, list[str]] = {}
     for sweep in sweeps:
         for point in sweep.all_points():
-            if point.status in (Status.OUT_OF_MEMORY, Status.ERROR):
-                said = f"{point.status}: {clean(point.message)}" if point.message else point.status
-                found.setdefault(said, []).append(clean(point.label))
+            label, said = clean(point.label), words.failure(point)
+            if point.status == Status.OUT_OF_MEMORY:
+                sizes = said.removeprefix(point.status).lstrip(": ")
+                found.setdefault(point.status, []).append(f"{label}: {sizes}" if sizes else label)
+            elif point.status == Status.ERROR:
+                found.setdefault(said, []).append(label)
     return [f"× {said} ({_some(labels)})" for said, labels in found.items()]
 
 

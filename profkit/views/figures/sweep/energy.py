@@ -27,8 +27,9 @@ def lacks(sweeps: Sequence[SweepCurves]) -> str | None:
     points = [point for sweep in sweeps for point in sweep.all_points()]
     if any(point.joules_per_token or point.cost_per_mtok for point in points):
         return None
+    measured_first = sorted(points, key=lambda point: not point.phases)
     reason = sweeps[0].meta.not_measured.get("energy") or next(
-        (point.energy_reason for point in points if point.energy_reason), "no energy counter was read"
+        (point.energy_reason for point in measured_first if point.energy_reason), "no energy counter was read"
     )
     return f"no energy ({reason}), and no price: --price gives dollars per GPU hour"
 
