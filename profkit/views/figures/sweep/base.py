@@ -27,6 +27,7 @@ DOTS: Final = (0, (1, 1.6))
 _BAND: Final = 0.16
 _NOTES: Final = 4
 _NAMED: Final = 3
+_NAMED_WITH_SIZES: Final = 2
 _NOTE_COLUMNS: Final = 165
 _SUBTITLE_COLUMNS: Final = 135
 _NOTE_SIZE: Final = 7.5
@@ -263,12 +264,13 @@ def _failures(sweeps: Sequence[SweepCurves]) -> list[str]:
                 found.setdefault(point.status, []).append(f"{label}: {sizes}" if sizes else label)
             elif point.status == Status.ERROR:
                 found.setdefault(said, []).append(label)
-    return [f"× {said} ({_some(labels)})" for said, labels in found.items()]
+    most = {str(Status.OUT_OF_MEMORY): _NAMED_WITH_SIZES}
+    return [f"× {said} ({_some(labels, most.get(said, _NAMED))})" for said, labels in found.items()]
 
 
-def _some(labels: Sequence[str]) -> str:
+def _some(labels: Sequence[str], most: int = _NAMED) -> str:
     unique = list(dict.fromkeys(labels))
-    return "; ".join(unique[:_NAMED]) + (f" and {len(unique) - _NAMED} more" if len(unique) > _NAMED else "")
+    return "; ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
 
 
 def _doubts(sweeps: Sequence[SweepCurves]) -> list[str]:
