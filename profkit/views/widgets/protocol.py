@@ -37,8 +37,8 @@ NAME_WIDTH: Final = 160
 """The browser cuts readable names to the room that there is; this is more than it ever has."""
 FAST: Final = 1
 """zlib's level for a kernel that answers while somebody waits."""
-SMALL: Final = 9
-"""And for a page that is written once and read often."""
+SMALL: Final = 6
+"""And for a page that is written once and read often; 9 takes twice as long for 1 % less."""
 
 _WIDTH: Final = {"int64": 8, "int32": 4, "uint32": 4, "uint8": 1, "float64": 8}
 
