@@ -4,6 +4,7 @@ import hashlib
 import html
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from unit.records import (
@@ -20,6 +21,7 @@ from unit.records import (
 )
 
 from profkit.analysis.summary import summarize
+from profkit.formats import archive
 from profkit.record import STEPS, Phase, Record
 from profkit.views.figures import FIGURES, available
 from profkit.views.format import THIN
@@ -170,3 +172,9 @@ def test_a_name_stays_in_its_cell_of_a_markdown_table(text):
 def test_same_record_same_bytes(record):
     assert html_page(record()) == page_of(record)
     assert markdown(record()) == markdown(record())
+
+
+def test_a_real_profile_of_a_quarter_million_events_is_a_page_that_one_can_mail():
+    record = archive.load(Path(__file__).parents[3] / "assets" / "h200-llama8b.profkit")
+    assert len(record.events) > 250_000
+    assert len(html_page(record).encode()) <= 3_000_000
