@@ -280,8 +280,8 @@ def test_two_views_are_independent(page: Page):
     expect(first.tab("Kernels")).to_have_attribute("aria-selected", "true")
     first.panel.get_by_role("searchbox").fill("flash")
     second.open("Kernels")
-    assert len(first.names()) == 1
-    assert len(second.names()) == 3
+    wait_until(lambda: len(first.names()) == 1)
+    wait_until(lambda: len(second.names()) == 3)
     first.panel.get_by_role("searchbox").fill("")
 
 

@@ -31,7 +31,8 @@ class View:
         return self.panel
 
     def names(self) -> list[str]:
-        return [row.get_attribute("title") or "" for row in self.panel.locator("tbody tr[aria-expanded]").all()]
+        rows = self.panel.locator("tbody tr[aria-expanded]")
+        return rows.evaluate_all("rows => rows.map(row => row.title)")  # at one moment: the table may be redrawn
 
 
 def run(lab: Lab, page: Page, name: str, *cells: str) -> Page:

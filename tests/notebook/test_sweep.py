@@ -6,6 +6,12 @@ QUIET = "--no-save --no-widget --precision 0.5"
 FAST = f"{QUIET} --budget 3s"
 
 
+@pytest.fixture(scope="module")
+def kernel(new_kernel):
+    """A kernel of this module's own: sweeps bind names that other modules' cells may have bound."""
+    return new_kernel
+
+
 @pytest.fixture(scope="module", autouse=True)
 def model(kernel):
     kernel.setup(
