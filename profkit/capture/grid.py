@@ -364,7 +364,7 @@ def _whole(value: Any) -> int:
 def _conclude(outcome: Outcome) -> None:
     """What can be said of the whole only at its end."""
     rows = [row for row in outcome.points.values() if row["status"] == Status.OK]
-    if outcome.points and not outcome.gpus:
+    if rows and not outcome.gpus:  # a sweep that measured nothing does not know its GPUs
         outcome.not_measured.setdefault("energy", _no_gpu())
         outcome.not_measured.setdefault("floor", _no_gpu())
         for row in rows:
